@@ -1,0 +1,141 @@
+//! The SQL family: what a text does, found out before any of it runs.
+
+use std::{ops::Range, sync::Arc};
+
+use serde::Serialize;
+
+use super::Effect;
+use crate::{
+    catalogue::{CatalogueVersion, ColumnId},
+    id::Digest,
+    mask::ClassifiedColumn,
+};
+
+/// One SQL message on its way to the target.
+#[derive(Clone, Debug)]
+pub struct SqlUnit {
+    /// Which message carries it.
+    pub stage: SqlStage,
+    /// The exact text the agent sent.
+    pub text: Arc<str>,
+    /// What the text does.
+    pub analysis: Arc<Analysis>,
+    /// Parameter values, where the stage has them.
+    pub bindings: Option<Bindings>,
+    /// Whether the target's session is inside a transaction block.
+    pub in_transaction: bool,
+}
+
+/// The message that carries a SQL unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SqlStage {
+    /// Simple query: parsed, planned and run at once.
+    Query,
+    /// Parse: analysed by the server, not yet planned or run. A hold doesn't stop it.
+    Prepare,
+    /// Bind and Execute: planned with values, and run.
+    Execute,
+}
+
+/// Parameter values of an execution.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Bindings {
+    /// Number of parameters.
+    pub count: u16,
+    /// SHA-256 of the Bind message's parameter section, formats included.
+    pub digest: Digest,
+}
+
+/// Everything the grammar and the catalogue say about one text.
+#[derive(Clone, Debug)]
+pub struct Analysis {
+    /// The statements of the text, in order. Empty for an empty query.
+    pub statements: Vec<Statement>,
+    /// Effects of all statements, sorted, without duplicates.
+    pub effects: Vec<Effect>,
+    /// How much was understood.
+    pub inspection: Inspection,
+    /// Facts that policies may ask for.
+    pub facts: SqlFacts,
+    /// What the text does with classified data.
+    pub classified: ClassifiedUse,
+    /// Byte ranges of the text that may hold classified values sent by the agent (literals of
+    /// statements within reach of classified relations): evidence stores tokens in their place.
+    pub sensitive: Vec<Range<usize>>,
+    /// The catalogue this analysis is true for.
+    pub catalogue: CatalogueVersion,
+}
+
+/// One statement of a text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Statement {
+    /// The command, as its CommandComplete tag begins: `SELECT`, `CREATE TABLE`.
+    pub command: String,
+    /// Byte range within the text.
+    pub span: Range<usize>,
+    /// Whether it changes the catalogue, so that snapshots are stale once it has run.
+    pub changes_catalogue: bool,
+    /// Whether it begins or ends a transaction block.
+    pub controls_transaction: bool,
+}
+
+/// How much of an operation was understood.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Inspection {
+    /// Every statement was parsed and every name resolved.
+    Full,
+    /// Something wasn't; the effect `opaque` stands for it.
+    Opaque {
+        /// What, in words for the agent and the reviewer.
+        reason: String,
+    },
+}
+
+/// Facts of a SQL text for policies. Where a fact concerns one statement, the text's worst counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SqlFacts {
+    /// Number of statements.
+    pub statement_count: u32,
+    /// Every `UPDATE` and `DELETE` has a `WHERE`. True when there is none of them.
+    pub has_where: bool,
+    /// Some `WHERE` is constant or constant-true at its top level (`1 = 1`, `true`, `id = id`).
+    pub where_is_constant: bool,
+    /// The constant `LIMIT` of the outermost query, when it has one.
+    pub limit: Option<u64>,
+    /// Nothing in the text writes, by the grammar; functions may still.
+    pub read_only: bool,
+}
+
+/// What a text does with classified data.
+#[derive(Clone, Debug, Default)]
+pub struct ClassifiedUse {
+    /// Classified columns within the text's reach, sorted by id. Empty: none, and `shape` is moot.
+    pub columns: Vec<Arc<ClassifiedColumn>>,
+    /// Whether the wire can mask the result.
+    pub shape: Shape,
+}
+
+/// Whether the result of a text that reaches classified columns can be masked on the wire.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Shape {
+    /// The text reaches nothing classified.
+    #[default]
+    Untouched,
+    /// One `SELECT` of plain columns from one relation with simple predicates: each output column
+    /// has a known origin, in order.
+    Plain {
+        /// Origin of each output column.
+        outputs: Vec<ColumnId>,
+    },
+    /// Anything else: refused unless every column in reach may be revealed.
+    Beyond {
+        /// What can't be traced: `lower(email)`, `a join`, `COPY`.
+        construct: String,
+        /// The column it is about, `schema.table.column`, where one can be named.
+        column: Option<String>,
+        /// What would work instead.
+        instead: String,
+    },
+}
