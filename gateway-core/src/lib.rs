@@ -12,7 +12,7 @@ pub mod catalogue;
 pub mod decision;
 
 // pub mod drive;
-// pub mod gate;
+pub mod gate;
 pub mod id;
 pub mod identity;
 pub mod limits;
@@ -22,4 +22,4 @@ pub mod record;
 pub mod state;
 pub mod target;
 pub mod time;
-// pub mod wire;
+pub mod wire;

@@ -57,9 +57,14 @@ pub enum SessionOp {
 
 impl SessionOp {
     fn effects(&self) -> &[Effect] {
-        const OPEN: &[Effect] = &[Effect { action: Action::SessionOpen, object: Object::Target }];
-        const CANCEL: &[Effect] =
-            &[Effect { action: Action::SessionCancel, object: Object::Target }];
+        const OPEN: &[Effect] = &[Effect {
+            action: Action::SessionOpen,
+            object: Object::Target,
+        }];
+        const CANCEL: &[Effect] = &[Effect {
+            action: Action::SessionCancel,
+            object: Object::Target,
+        }];
         match self {
             Self::Open { .. } => OPEN,
             Self::Cancel => CANCEL,

@@ -39,12 +39,14 @@ pub enum SqlStage {
 }
 
 /// Parameter values of an execution.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bindings {
-    /// Number of parameters.
-    pub count: u16,
-    /// SHA-256 of the Bind message's parameter section, formats included.
+    /// SHA-256 over formats and values, each prefixed with its length.
     pub digest: Digest,
+    /// The values as people read them: text where they are text, `\\x` and hex where they aren't,
+    /// cut at 256 bytes each. Reviewers see them; evidence stores tokens in their place where the
+    /// analysis says that the text is within reach of classified data.
+    pub shown: Vec<Option<String>>,
 }
 
 /// Everything the grammar and the catalogue say about one text.
