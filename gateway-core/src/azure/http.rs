@@ -1,0 +1,61 @@
+//! The one HTTPS client of this module, and bounded reading.
+
+use std::time::Duration;
+
+/// Time to reach a server, name resolution included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for one whole request, body included.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The HTTPS client could not be built from the TLS configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot build the HTTPS client")]
+pub struct HttpsClientError(#[source] reqwest::Error);
+
+/// Why a document could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum GetError {
+    #[error("request failed")]
+    Transport(#[from] reqwest::Error),
+    #[error("server answered with status {0}")]
+    Status(u16),
+    #[error("answer is larger than {0} bytes")]
+    TooLarge(usize),
+}
+
+/// An HTTPS client over `tls`: 5 s to connect, 10 s per request, no redirects, no proxy from the
+/// environment, https only.
+///
+/// # Errors
+/// [`HttpsClientError`] when the TLS configuration can't be used.
+pub fn https_client(tls: rustls::ClientConfig) -> Result<reqwest::Client, HttpsClientError> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .https_only(true)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(REQUEST_TIMEOUT)
+        .build()
+        .map_err(HttpsClientError)
+}
+
+/// Reads a document of at most `bytes_max` bytes; anything but status 200 is an error.
+pub(super) async fn get(
+    client: &reqwest::Client,
+    url: &str,
+    bytes_max: usize,
+) -> Result<Vec<u8>, GetError> {
+    let mut response = client.get(url).send().await?;
+    if response.status() != reqwest::StatusCode::OK {
+        return Err(GetError::Status(response.status().as_u16()));
+    }
+    let mut document = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if chunk.len() > bytes_max.saturating_sub(document.len()) {
+            return Err(GetError::TooLarge(bytes_max));
+        }
+        document.extend_from_slice(&chunk);
+    }
+    Ok(document)
+}

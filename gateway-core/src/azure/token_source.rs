@@ -1,0 +1,347 @@
+//! Tokens for the gateway itself, and for agents that bring a client id and a secret.
+
+use std::{error::Error as StdError, fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use azure_core::{
+    cloud::{CloudConfiguration, CustomConfiguration},
+    credentials::{Secret, TokenCredential},
+    error::ErrorKind,
+    http::{
+        ClientOptions, ExponentialRetryOptions, HttpClient, RetryOptions, StatusCode, Transport,
+    },
+    time::Duration as RetryDuration,
+};
+use azure_identity::{
+    ClientAssertionCredentialOptions, ClientSecretCredential, ClientSecretCredentialOptions,
+    WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
+};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::{
+    id::{AppId, TenantId},
+    identity::TokenRules,
+    time::Wall,
+};
+
+/// Time for one token, retries included.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(15);
+/// Retries after the first attempt, for statuses 408, 429, 500, 502, 503 and 504 only.
+const RETRIES_MAX: u32 = 2;
+
+/// How a token source proves itself. Always named by the configuration, never guessed.
+#[derive(Debug)]
+pub enum CredentialKind {
+    /// A client secret.
+    ClientSecret(SecretString),
+    /// A federated token that the platform writes to a file (Entra Workload ID on Kubernetes).
+    WorkloadIdentity {
+        /// The file; read again every 10 minutes.
+        token_file: PathBuf,
+    },
+}
+
+/// Gets access tokens from Entra by one credential, and keeps them until shortly before expiry.
+#[derive(Clone)]
+pub struct TokenSource {
+    credential: Arc<dyn TokenCredential>,
+}
+
+/// An access token and its end.
+#[derive(Debug)]
+pub struct AccessToken {
+    /// The token itself.
+    pub secret: SecretString,
+    /// When the issuer says it expires.
+    pub expires_at: Wall,
+}
+
+/// Why there is no token. Never holds a secret, an assertion or a token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenSourceError {
+    /// The credential can't be built: its token file can't be read, or a value is empty.
+    #[error("credential configuration is invalid")]
+    Configuration(#[source] azure_core::Error),
+    /// Entra refused the credential or the scope: trying again will not help.
+    #[error("token endpoint refused the request with status {status}, codes {codes}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// The numbers of `AADSTS` errors, separated by commas; empty when there are none.
+        codes: String,
+    },
+    /// The token endpoint can't be reached, or answers with a server error or nonsense.
+    #[error("token endpoint is not available")]
+    Unavailable,
+    /// No token within 15 s.
+    #[error("token endpoint did not answer in time")]
+    Timeout,
+}
+
+impl TokenSource {
+    /// A source of tokens for `client` of `tenant` at the authority of `rules`. `http` as for
+    /// [`JwksCache::new`](super::JwksCache::new).
+    ///
+    /// # Errors
+    /// [`TokenSourceError::Configuration`].
+    pub fn new(
+        http: reqwest::Client,
+        rules: &TokenRules,
+        tenant: TenantId,
+        client: AppId,
+        kind: CredentialKind,
+    ) -> Result<Self, TokenSourceError> {
+        Self::over(Arc::new(http), rules, tenant, client, kind)
+    }
+
+    fn over(
+        http: Arc<dyn HttpClient>,
+        rules: &TokenRules,
+        tenant: TenantId,
+        client: AppId,
+        kind: CredentialKind,
+    ) -> Result<Self, TokenSourceError> {
+        let client_options = client_options(http, rules.authority());
+        let (tenant, client) = (tenant.to_string(), client.to_string());
+        let credential: Arc<dyn TokenCredential> = match kind {
+            CredentialKind::ClientSecret(secret) => ClientSecretCredential::new(
+                &tenant,
+                client,
+                Secret::new(secret.expose_secret().to_owned()),
+                Some(ClientSecretCredentialOptions { client_options }),
+            )
+            .map_err(TokenSourceError::Configuration)?,
+            CredentialKind::WorkloadIdentity { token_file } => {
+                let options = WorkloadIdentityCredentialOptions {
+                    credential_options: ClientAssertionCredentialOptions { client_options },
+                    client_id: Some(client),
+                    tenant_id: Some(tenant),
+                    token_file_path: Some(token_file),
+                };
+                WorkloadIdentityCredential::new(Some(options))
+                    .map_err(TokenSourceError::Configuration)?
+            }
+        };
+        Ok(Self { credential })
+    }
+
+    /// A token for `scope`, such as `api://gateway/.default`. Bounded by 15 s and two retries.
+    ///
+    /// # Errors
+    /// [`TokenSourceError`].
+    pub async fn token(&self, scope: &str) -> Result<AccessToken, TokenSourceError> {
+        let scopes = [scope];
+        let token = tokio::time::timeout(TOKEN_TIMEOUT, self.credential.get_token(&scopes, None))
+            .await
+            .map_err(|_| TokenSourceError::Timeout)?
+            .map_err(|error| classify(&error))?;
+        let expires_s = u64::try_from(token.expires_on.unix_timestamp()).unwrap_or(0);
+        Ok(AccessToken {
+            secret: SecretString::from(token.token.secret().to_owned()),
+            expires_at: Wall::from_secs(expires_s),
+        })
+    }
+}
+
+impl fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenSource").finish_non_exhaustive()
+    }
+}
+
+fn client_options(http: Arc<dyn HttpClient>, authority: &str) -> ClientOptions {
+    let mut cloud = CustomConfiguration::default();
+    authority.clone_into(&mut cloud.authority_host);
+    ClientOptions {
+        transport: Some(Transport::new(http)),
+        cloud: Some(Arc::new(CloudConfiguration::Custom(cloud))),
+        retry: RetryOptions::exponential(ExponentialRetryOptions {
+            initial_delay: RetryDuration::milliseconds(200),
+            max_retries: RETRIES_MAX,
+            max_total_elapsed: RetryDuration::seconds(10),
+            max_delay: RetryDuration::seconds(2),
+        }),
+        ..ClientOptions::default()
+    }
+}
+
+/// The credentials wrap the answer in errors of their own: the status is somewhere below.
+fn classify(error: &azure_core::Error) -> TokenSourceError {
+    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(current) = next {
+        if let Some(azure) = current.downcast_ref::<azure_core::Error>()
+            && let ErrorKind::HttpResponse {
+                status, error_code, ..
+            } = azure.kind()
+        {
+            let status_code: u16 = (*status).into();
+            let may_pass = *status == StatusCode::TooManyRequests
+                || *status == StatusCode::RequestTimeout
+                || !status.is_client_error();
+            return if may_pass {
+                TokenSourceError::Unavailable
+            } else {
+                let codes = error_code.clone().unwrap_or_default();
+                TokenSourceError::Refused {
+                    status: status_code,
+                    codes,
+                }
+            };
+        }
+        next = current.source();
+    }
+    TokenSourceError::Unavailable
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::Future, pin::Pin, sync::Mutex};
+
+    use azure_core::http::{AsyncRawResponse, Body, Method, Request, headers::Headers};
+
+    use super::*;
+    use crate::identity::testing::{AUDIENCE, AUTHORITY, TENANT};
+
+    const CLIENT: &str = "bbbbbbbb-0000-4000-8000-000000000001";
+
+    /// Records what is sent and answers with the next of its answers, the last one for ever.
+    #[derive(Debug)]
+    struct Recorder {
+        answers: Vec<(StatusCode, &'static str)>,
+        seen: Mutex<Vec<(Method, String, String)>>,
+    }
+
+    impl Recorder {
+        fn answering(answers: &[(StatusCode, &'static str)]) -> Arc<Self> {
+            Arc::new(Self {
+                answers: answers.to_vec(),
+                seen: Mutex::default(),
+            })
+        }
+    }
+
+    impl HttpClient for Recorder {
+        fn execute_request<'a, 'r, 'f>(
+            &'a self,
+            request: &'r Request,
+        ) -> Pin<Box<dyn Future<Output = azure_core::Result<AsyncRawResponse>> + Send + 'f>>
+        where
+            'a: 'f,
+            'r: 'f,
+        {
+            let Body::Bytes(body) = request.body() else {
+                panic!("token requests are small")
+            };
+            let body = String::from_utf8(body.to_vec()).unwrap();
+            let mut seen = self.seen.lock().unwrap();
+            let (status, text) = self.answers[seen.len().min(self.answers.len() - 1)];
+            seen.push((request.method(), request.url().to_string(), body));
+            let answer = AsyncRawResponse::from_bytes(status, Headers::new(), text);
+            Box::pin(async { Ok(answer) })
+        }
+    }
+
+    const TOKEN: &str = r#"{"token_type":"Bearer","expires_in":3599,"access_token":"the-token"}"#;
+    const WRONG_SECRET: &str = r#"{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided.","error_codes":[7000215]}"#;
+
+    fn source(http: &Arc<Recorder>, kind: CredentialKind) -> TokenSource {
+        let tenant = TenantId::parse(TENANT).unwrap();
+        let rules = TokenRules::new(AUTHORITY, [tenant], [AUDIENCE.to_owned()]).unwrap();
+        let http: Arc<dyn HttpClient> = Arc::clone(http) as _;
+        TokenSource::over(http, &rules, tenant, AppId::parse(CLIENT).unwrap(), kind).unwrap()
+    }
+
+    fn client_secret() -> CredentialKind {
+        CredentialKind::ClientSecret(SecretString::from("s&cret =1"))
+    }
+
+    #[tokio::test]
+    async fn client_secret_posts_the_client_credentials_form_once() {
+        let http = Recorder::answering(&[(StatusCode::Ok, TOKEN)]);
+        let source = source(&http, client_secret());
+        for _ in 0..3 {
+            let token = source.token("api://gateway/.default").await.unwrap();
+            assert_eq!(token.secret.expose_secret(), "the-token");
+            assert!(token.expires_at > Wall::from_secs(1_700_000_000));
+            assert!(!format!("{token:?} {source:?}").contains("the-token"));
+        }
+        let form = format!(
+            "client_id={CLIENT}&client_secret=s%26cret+%3D1&grant_type=client_credentials&scope=api%3A%2F%2Fgateway%2F.default"
+        );
+        let url = format!("{AUTHORITY}/{TENANT}/oauth2/v2.0/token");
+        assert_eq!(*http.seen.lock().unwrap(), [(Method::Post, url, form)]);
+    }
+
+    #[tokio::test]
+    async fn workload_identity_posts_the_file_as_client_assertion() {
+        let token_file = std::env::temp_dir().join(format!("federated-{}", std::process::id()));
+        std::fs::write(&token_file, "header.claims.signature").unwrap();
+        let http = Recorder::answering(&[(StatusCode::Ok, TOKEN)]);
+        let kind = CredentialKind::WorkloadIdentity {
+            token_file: token_file.clone(),
+        };
+        let token = source(&http, kind).token("api://gateway/.default").await;
+        std::fs::remove_file(&token_file).unwrap();
+        assert_eq!(token.unwrap().secret.expose_secret(), "the-token");
+        let (method, url, form) = http.seen.lock().unwrap().remove(0);
+        assert_eq!(method, Method::Post);
+        assert_eq!(url, format!("{AUTHORITY}/{TENANT}/oauth2/v2.0/token"));
+        let mut fields: Vec<&str> = form.split('&').collect();
+        fields.sort_unstable();
+        let client = format!("client_id={CLIENT}");
+        let expected = [
+            "client_assertion=header.claims.signature",
+            "client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer",
+            client.as_str(),
+            "grant_type=client_credentials",
+            "scope=api%3A%2F%2Fgateway%2F.default",
+        ];
+        assert_eq!(fields, expected);
+    }
+
+    #[tokio::test]
+    async fn a_missing_token_file_is_a_configuration_error() {
+        let http = Recorder::answering(&[(StatusCode::Ok, TOKEN)]);
+        let tenant = TenantId::parse(TENANT).unwrap();
+        let rules = TokenRules::new(AUTHORITY, [tenant], [AUDIENCE.to_owned()]).unwrap();
+        let kind = CredentialKind::WorkloadIdentity {
+            token_file: "/nonexistent/token".into(),
+        };
+        let source = TokenSource::over(http, &rules, tenant, AppId::parse(CLIENT).unwrap(), kind);
+        assert!(matches!(source, Err(TokenSourceError::Configuration(_))));
+    }
+
+    #[tokio::test]
+    async fn a_wrong_secret_is_refused_at_once_and_without_the_secret() {
+        let http = Recorder::answering(&[(StatusCode::Unauthorized, WRONG_SECRET)]);
+        let error = source(&http, client_secret())
+            .token("api://gateway/.default")
+            .await
+            .unwrap_err();
+        let TokenSourceError::Refused { status: 401, codes } = &error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(codes, "7000215");
+        assert_eq!(http.seen.lock().unwrap().len(), 1);
+        assert!(!format!("{error:?} {error}").contains("s&cret"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_retried_twice() {
+        let down = (StatusCode::ServiceUnavailable, "{}");
+        let http = Recorder::answering(&[down, down, (StatusCode::Ok, TOKEN)]);
+        assert!(
+            source(&http, client_secret())
+                .token("api://gateway/.default")
+                .await
+                .is_ok()
+        );
+
+        let http = Recorder::answering(&[down]);
+        let error = source(&http, client_secret())
+            .token("api://gateway/.default")
+            .await
+            .unwrap_err();
+        assert!(matches!(error, TokenSourceError::Unavailable), "{error:?}");
+        assert_eq!(http.seen.lock().unwrap().len(), 3);
+    }
+}
