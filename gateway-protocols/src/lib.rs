@@ -1,1 +1,4 @@
-//! placeholder
+//! Sans-IO wire protocols of the access gateway, one feature each.
+
+#[cfg(feature = "postgres")]
+pub mod postgres;
