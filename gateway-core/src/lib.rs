@@ -11,7 +11,8 @@ pub mod azure;
 pub mod catalogue;
 pub mod decision;
 
-// pub mod drive;
+#[cfg(feature = "drive")]
+pub mod drive;
 pub mod gate;
 pub mod id;
 pub mod identity;

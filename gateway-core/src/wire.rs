@@ -111,9 +111,8 @@ pub enum Event {
 /// What a TLS handshake established.
 #[derive(Clone, Debug, Default)]
 pub struct TlsFacts {
-    /// `tls-server-end-point` channel binding data (RFC 5929, section 4.1) of the peer's
-    /// certificate, on the target side.
-    pub server_end_point: Option<Vec<u8>>,
+    /// The peer's certificate, DER, verified. For channel binding on the target side.
+    pub peer_certificate: Option<Vec<u8>>,
 }
 
 /// A fact that a wire lacks. The shell answers; no answer within the limit is

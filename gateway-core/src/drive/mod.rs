@@ -1,0 +1,442 @@
+//! The tokio shell: one task per session drives a [`Gate`] over two connections.
+//!
+//! Everything happens in one `poll`: actions are carried out, then writes, acknowledgements,
+//! answers and commands, and reads last. No task, channel or lock sits between the two connections;
+//! a side is read only while the gate wants input from it and the other side's output is below
+//! high water. Writes are vectored: as many frames per system call as there are.
+
+mod acknowledged;
+mod link;
+
+use std::{
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{FutureExt, Stream, future::BoxFuture, stream::FuturesUnordered};
+use tokio::{net::TcpStream, sync::mpsc, time::Sleep};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use crate::{
+    approval::{ApprovalRequest, Vote},
+    gate::{Action, Gate, Input},
+    id::{ApprovalId, AskId, EvidenceSeq},
+    record::{ApprovalOutcome, CloseReason, Entry, Evidence, EvidenceSink, Record},
+    time::{Mono, Now},
+    wire::{Answer, Question, Side, Wire},
+};
+
+pub use acknowledged::Acknowledged;
+
+use link::Link;
+
+/// Output waiting on one side above which the other side isn't read, bytes.
+const HIGH_WATER: usize = 256 << 10;
+/// How long a closed session may take to write its last bytes.
+const LINGER: Duration = Duration::from_secs(5);
+/// Rounds of one wake-up before other sessions get their turn.
+const ROUNDS_MAX: usize = 32;
+
+/// What one session needs from its surroundings.
+pub trait Services: Send + Sync {
+    /// Both clocks.
+    fn now(&self) -> Now;
+
+    /// The log.
+    fn evidence(&self) -> &dyn EvidenceSink;
+
+    /// Finds an answer; [`Answer::Unanswered`] when there is none.
+    fn ask(&self, question: Question) -> BoxFuture<'static, Answer>;
+
+    /// Shows a request to reviewers; its end comes back as [`Command::ApprovalEnded`].
+    fn request_approval(&self, request: ApprovalRequest);
+
+    /// Takes a request back from reviewers.
+    fn withdraw_approval(&self, approval: ApprovalId);
+
+    /// Opens the target's connection, once the session is routed.
+    fn connect(&self) -> BoxFuture<'static, std::io::Result<TcpStream>>;
+
+    /// TLS towards the agent; `None` when the listener has none.
+    fn agent_tls(&self) -> Option<TlsAcceptor>;
+
+    /// TLS towards the target and the name its certificate must bear.
+    fn target_tls(&self) -> Option<(TlsConnector, rustls::pki_types::ServerName<'static>)>;
+
+    /// Sends bytes to the target on a connection of their own.
+    fn aside(&self, data: Bytes);
+}
+
+/// What others tell a running session.
+#[derive(Debug)]
+pub enum Command {
+    /// An approval ended.
+    ApprovalEnded {
+        /// Which.
+        approval: ApprovalId,
+        /// How.
+        outcome: ApprovalOutcome,
+        /// With what votes.
+        votes: Vec<Vote>,
+    },
+    /// The session's cancel key was presented.
+    CancelRequested,
+    /// The policy changed.
+    PolicyChanged,
+    /// The catalogue or its classification changed.
+    CatalogueChanged,
+    /// End the session.
+    Close(CloseReason),
+}
+
+/// Runs one session to its end and says why it ended.
+///
+/// A panic inside is contained: the session is recorded as failed and closed.
+pub async fn run_session<W, S>(
+    gate: Gate<W>,
+    agent: TcpStream,
+    services: Arc<S>,
+    acknowledged: Arc<Acknowledged>,
+    commands: mpsc::Receiver<Command>,
+) -> CloseReason
+where
+    W: Wire<Inbound = BytesMut, Outbound = Bytes>,
+    S: Services + ?Sized,
+{
+    let session = gate.session();
+    let mut driver = Driver::new(gate, agent, Arc::clone(&services), acknowledged, commands);
+    let reason = poll_fn(|cx| {
+        catch_unwind(AssertUnwindSafe(|| driver.poll(cx))).unwrap_or_else(|_| {
+            tracing::error!(%session, "session failed; it was contained and closed");
+            driver.record_failure();
+            Poll::Ready(CloseReason::InternalError)
+        })
+    })
+    .await;
+    services.evidence().close(session);
+    reason
+}
+
+type Asking = BoxFuture<'static, (AskId, Answer)>;
+
+struct Driver<W: Wire, S: ?Sized> {
+    gate: Gate<W>,
+    services: Arc<S>,
+    acknowledged: Arc<Acknowledged>,
+    seen: EvidenceSeq,
+    emitted: EvidenceSeq,
+    commands: mpsc::Receiver<Command>,
+    agent: Link,
+    target: Link,
+    connecting: Option<BoxFuture<'static, std::io::Result<TcpStream>>>,
+    asking: FuturesUnordered<Asking>,
+    timer: Option<(Mono, Pin<Box<Sleep>>)>,
+    closing: Option<(CloseReason, Pin<Box<Sleep>>)>,
+}
+
+impl<W, S> Driver<W, S>
+where
+    W: Wire<Inbound = BytesMut, Outbound = Bytes>,
+    S: Services + ?Sized,
+{
+    fn new(
+        gate: Gate<W>,
+        agent: TcpStream,
+        services: Arc<S>,
+        acknowledged: Arc<Acknowledged>,
+        commands: mpsc::Receiver<Command>,
+    ) -> Self {
+        let mut driver = Self {
+            gate,
+            services,
+            acknowledged,
+            seen: EvidenceSeq(0),
+            emitted: EvidenceSeq(0),
+            commands,
+            agent: Link::open(agent),
+            target: Link::absent(),
+            connecting: None,
+            asking: FuturesUnordered::new(),
+            timer: None,
+            closing: None,
+        };
+        driver.handle(Input::Start);
+        driver
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        self.acknowledged.register(cx.waker());
+        for _ in 0..ROUNDS_MAX {
+            self.act();
+            let mut progress = self.poll_write(cx);
+            progress |= self.poll_acknowledged();
+            progress |= self.poll_answers(cx);
+            progress |= self.poll_links(cx);
+            progress |= self.poll_commands(cx);
+            progress |= self.poll_timer(cx);
+            progress |= self.poll_read(cx, Side::Agent);
+            progress |= self.poll_read(cx, Side::Target);
+            if let Some((reason, linger)) = &mut self.closing
+                && ((self.agent.is_drained() && self.target.is_drained())
+                    || linger.as_mut().poll(cx).is_ready())
+            {
+                return Poll::Ready(reason.clone());
+            }
+            if !progress {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Gives the gate one input, and offers again what it had left untaken.
+    fn handle(&mut self, input: Input<'_, BytesMut>) {
+        let now = self.services.now();
+        self.gate.handle(now, input);
+        for (from, link) in [
+            (Side::Agent, &mut self.agent),
+            (Side::Target, &mut self.target),
+        ] {
+            if !link.input.is_empty() {
+                self.gate.handle(
+                    now,
+                    Input::Data {
+                        from,
+                        data: &mut link.input,
+                    },
+                );
+            }
+        }
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.gate.poll_action() {
+            match action {
+                Action::Send {
+                    to: Side::Agent,
+                    data,
+                } => self.agent.write(data),
+                Action::Send {
+                    to: Side::Target,
+                    data,
+                } => self.target.write(data),
+                Action::Evidence(sequence, evidence) => {
+                    self.emitted = sequence;
+                    self.services
+                        .evidence()
+                        .append(self.gate.session(), sequence, evidence);
+                    // A sink may acknowledge at once; then nothing needs to wait for a wake-up.
+                    self.take_acknowledged();
+                }
+                Action::Ask(id, question) => {
+                    let answer = self.services.ask(question);
+                    self.asking
+                        .push(answer.map(move |answer| (id, answer)).boxed());
+                }
+                Action::RequestApproval(request) => self.services.request_approval(*request),
+                Action::WithdrawApproval(approval) => self.services.withdraw_approval(approval),
+                Action::Connect => self.connecting = Some(self.services.connect()),
+                Action::StartTls(Side::Agent) => self.agent.accept_tls(self.services.agent_tls()),
+                Action::StartTls(Side::Target) => {
+                    self.target.connect_tls(self.services.target_tls());
+                }
+                Action::Aside(data) => self.services.aside(data),
+                Action::Close(reason) => {
+                    self.agent.finish();
+                    self.target.finish();
+                    self.closing = Some((reason, Box::pin(tokio::time::sleep(LINGER))));
+                }
+            }
+        }
+    }
+
+    /// Whether the gate learnt of evidence that became safe.
+    fn take_acknowledged(&mut self) -> bool {
+        let Some(reached) = self.acknowledged.reached() else {
+            self.gate.handle(self.services.now(), Input::EvidenceLost);
+            return false;
+        };
+        if reached <= self.seen {
+            return false;
+        }
+        self.seen = reached;
+        self.gate
+            .handle(self.services.now(), Input::Acknowledged(reached));
+        true
+    }
+
+    fn poll_acknowledged(&mut self) -> bool {
+        self.take_acknowledged()
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut progress = false;
+        for (side, link) in [
+            (Side::Agent, &mut self.agent),
+            (Side::Target, &mut self.target),
+        ] {
+            match link.poll_write(cx) {
+                Poll::Ready(Ok(wrote)) => progress |= wrote,
+                Poll::Ready(Err(error)) => {
+                    tracing::debug!(session = %self.gate.session(), ?side, %error, "write failed");
+                    link.discard();
+                    progress = true;
+                }
+                Poll::Pending => {}
+            }
+        }
+        progress
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, side: Side) -> bool {
+        let (link, other) = match side {
+            Side::Agent => (&mut self.agent, &self.target),
+            Side::Target => (&mut self.target, &self.agent),
+        };
+        if self.closing.is_some()
+            || link.is_ended()
+            || other.output_bytes() > HIGH_WATER
+            || !self.gate.wants(side, link.input.len())
+        {
+            return false;
+        }
+        match link.poll_read(cx) {
+            Poll::Ready(Ok(0)) => self.handle(Input::Eof(side)),
+            Poll::Ready(Ok(read)) => {
+                if side == Side::Agent {
+                    self.gate.count_read(read);
+                }
+                let now = self.services.now();
+                let data = match side {
+                    Side::Agent => &mut self.agent.input,
+                    Side::Target => &mut self.target.input,
+                };
+                self.gate.handle(now, Input::Data { from: side, data });
+            }
+            Poll::Ready(Err(error)) => {
+                tracing::debug!(session = %self.gate.session(), ?side, %error, "read failed");
+                self.handle(Input::Eof(side));
+            }
+            Poll::Pending => return false,
+        }
+        true
+    }
+
+    fn poll_answers(&mut self, cx: &mut Context<'_>) -> bool {
+        match Pin::new(&mut self.asking).poll_next(cx) {
+            Poll::Ready(Some((id, answer))) => {
+                self.handle(Input::Answer(id, answer));
+                true
+            }
+            Poll::Ready(None) | Poll::Pending => false,
+        }
+    }
+
+    fn poll_links(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut progress = false;
+        if let Some(connecting) = &mut self.connecting
+            && let Poll::Ready(result) = connecting.as_mut().poll(cx)
+        {
+            self.connecting = None;
+            progress = true;
+            match result {
+                Ok(socket) => {
+                    self.target = Link::open(socket);
+                    self.handle(Input::Connected);
+                }
+                Err(error) => self.handle(Input::ConnectFailed(error.to_string())),
+            }
+        }
+        for side in [Side::Agent, Side::Target] {
+            let link = match side {
+                Side::Agent => &mut self.agent,
+                Side::Target => &mut self.target,
+            };
+            let Poll::Ready(result) = link.poll_handshake(cx) else {
+                continue;
+            };
+            progress = true;
+            match (result, side) {
+                (Ok(facts), _) => self.handle(Input::TlsReady(side, facts)),
+                (Err(error), Side::Target) => {
+                    self.handle(Input::ConnectFailed(format!("TLS: {error}")));
+                }
+                (Err(error), Side::Agent) => {
+                    tracing::debug!(session = %self.gate.session(), %error, "TLS failed");
+                    self.handle(Input::Eof(Side::Agent));
+                }
+            }
+        }
+        progress
+    }
+
+    fn poll_commands(&mut self, cx: &mut Context<'_>) -> bool {
+        let Poll::Ready(Some(command)) = self.commands.poll_recv(cx) else {
+            return false;
+        };
+        match command {
+            Command::ApprovalEnded {
+                approval,
+                outcome,
+                votes,
+            } => {
+                self.handle(Input::ApprovalEnded {
+                    approval,
+                    outcome,
+                    votes,
+                });
+            }
+            Command::CancelRequested => self.handle(Input::CancelRequested),
+            Command::PolicyChanged => self.handle(Input::PolicyChanged),
+            Command::CatalogueChanged => self.handle(Input::CatalogueChanged),
+            Command::Close(reason) => self.handle(Input::Close(reason)),
+        }
+        true
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(deadline) = self.gate.poll_timeout() else {
+            self.timer = None;
+            return false;
+        };
+        if self.timer.as_ref().is_none_or(|(at, _)| *at != deadline) {
+            let wait = deadline.saturating_since(self.services.now().mono);
+            self.timer = Some((deadline, Box::pin(tokio::time::sleep(wait))));
+        }
+        let Some((_, sleep)) = &mut self.timer else {
+            return false;
+        };
+        if sleep.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        self.timer = None;
+        self.handle(Input::Timeout);
+        true
+    }
+
+    /// After a panic the gate isn't to be trusted with a record of its own.
+    fn record_failure(&mut self) {
+        let entry = Entry::SessionClosed {
+            reason: CloseReason::InternalError,
+            bytes_from_agent: 0,
+            bytes_to_agent: 0,
+            probes: 0,
+        };
+        let sequence = EvidenceSeq(self.emitted.0 + 1);
+        let record = Record {
+            at: self.services.now(),
+            entry,
+        };
+        self.services.evidence().append(
+            self.gate.session(),
+            sequence,
+            Evidence::Record(Box::new(record)),
+        );
+    }
+}
