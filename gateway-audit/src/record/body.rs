@@ -1,0 +1,195 @@
+//! The bodies of session records: canonical JSON, kept beside the log's public headers.
+
+use gateway_core::approval::{Answer, Vote};
+use gateway_core::decision::{Denial, Hold};
+use gateway_core::id::RuleId;
+use gateway_core::identity::{Groups, Principal, PrincipalKind};
+use gateway_core::mask::MaskCount;
+use gateway_core::operation::{Inspection, Object as Target, Operation};
+use gateway_core::record::SessionOpened;
+use gateway_core::target::{Durability, Mode};
+
+use super::seal::Sealer;
+use crate::json::Object;
+use crate::log::Salt;
+
+pub(super) fn denial(o: &mut Object<'_>, denial: &Denial) {
+    o.text_opt("detail", denial.detail.as_deref());
+    o.text_opt("hint", denial.hint.as_deref());
+    o.text("message", &denial.message);
+    o.text("reason", denial.reason.as_str());
+    o.texts("rules", denial.rules.iter().map(RuleId::as_str));
+}
+
+pub(super) fn principal(o: &mut Object<'_>, principal: &Principal) {
+    o.int_opt("client_auth", principal.client_auth.map(u64::from));
+    o.text("display_name", &principal.display_name);
+    o.int("expires_at", principal.expires_at.as_micros());
+    match &principal.groups {
+        Groups::Known(groups) => {
+            let groups: Vec<String> = groups.iter().map(ToString::to_string).collect();
+            o.texts("groups", groups.iter().map(String::as_str));
+        }
+        Groups::Overage => o.text("groups", "overage"),
+    }
+    o.int("issued_at", principal.issued_at.as_micros());
+    o.text(
+        "kind",
+        match principal.kind {
+            PrincipalKind::Application => "application",
+            PrincipalKind::User => "user",
+        },
+    );
+    o.texts("roles", principal.roles.iter().map(String::as_str));
+}
+
+pub(super) fn opened(o: &mut Object<'_>, opened: &SessionOpened, method: Option<&str>) {
+    o.text_opt("auth_method", method);
+    o.flag("classified", opened.target.classified);
+    o.text("database", &opened.database);
+    o.text("durability", durability(opened.target.durability));
+    o.text("environment", &opened.target.environment);
+    o.text(
+        "mode",
+        match opened.target.mode {
+            Mode::Enforce => "enforce",
+            Mode::Observe => "observe",
+        },
+    );
+    o.object("principal", |o| principal(o, &opened.principal));
+    o.text("source", &opened.source.to_string());
+    o.text("upstream_principal", &opened.target.upstream_principal);
+}
+
+pub(super) const fn durability(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Strict => "strict",
+        Durability::Bounded => "bounded",
+    }
+}
+
+/// What a unit would do, with tokens in place of values within reach of classified data. `salt` is the request commitment's; it is withheld when values were replaced
+/// by tokens, since salt and commitment together let a guess at such a value be checked.
+pub(super) fn operation(o: &mut Object<'_>, operation: &Operation, salt: &Salt, sealer: &Sealer) {
+    let mut objects: Vec<String> = operation
+        .effects()
+        .iter()
+        .map(|effect| object_name(&effect.object))
+        .collect();
+    objects.sort_unstable();
+    objects.dedup();
+    let mut actions: Vec<&str> = operation
+        .effects()
+        .iter()
+        .map(|effect| effect.action.as_str())
+        .collect();
+    actions.sort_unstable();
+    actions.dedup();
+    o.texts("actions", actions);
+    let unit = match operation {
+        Operation::Session(_) => {
+            o.texts("objects", objects.iter().map(String::as_str));
+            o.hex("salt", salt);
+            return;
+        }
+        Operation::Sql(unit) => unit,
+    };
+    let analysis = &unit.analysis;
+    o.hex("catalogue", &analysis.catalogue.0.0);
+    o.texts(
+        "commands",
+        analysis
+            .statements
+            .iter()
+            .map(|statement| statement.command.as_str()),
+    );
+    o.flag("in_transaction", unit.in_transaction);
+    match &analysis.inspection {
+        Inspection::Full => o.text("inspection", "full"),
+        Inspection::Opaque { reason } => {
+            o.text("inspection", "opaque");
+            o.text("inspection_reason", reason);
+        }
+    }
+    o.texts("objects", objects.iter().map(String::as_str));
+    let tokenised = !analysis.sensitive.is_empty() || !analysis.classified.columns.is_empty();
+    if let Some(bindings) = &unit.bindings {
+        let shown: Vec<Option<String>> = bindings
+            .shown
+            .iter()
+            .map(|value| {
+                let value = value.as_deref()?;
+                Some(if tokenised {
+                    sealer.token(value.as_bytes())
+                } else {
+                    value.to_owned()
+                })
+            })
+            .collect();
+        o.nullable_texts("parameters", shown.iter().map(Option::as_deref));
+        o.hex("parameters_sha256", &bindings.digest.0);
+    }
+    if !tokenised {
+        o.hex("salt", salt);
+    }
+    o.text("text", &sealer.redact(&unit.text, &analysis.sensitive));
+    o.int(
+        "text_bytes",
+        u64::try_from(unit.text.len()).unwrap_or(u64::MAX),
+    );
+    o.int(
+        "tokens",
+        u64::try_from(analysis.sensitive.len()).unwrap_or(u64::MAX),
+    );
+}
+
+/// An object as one line: `schema.name`, or what it is.
+fn object_name(object: &Target) -> String {
+    match object {
+        Target::Target => "target".into(),
+        Target::Database => "database".into(),
+        Target::Schema { schema } => schema.clone(),
+        Target::Relation { schema, name } => format!("{schema}.{name}"),
+        Target::Function { schema, name } => format!("{schema}.{name}()"),
+        Target::Setting { name } => format!("setting {name}"),
+    }
+}
+
+pub(super) fn hold(o: &mut Object<'_>, hold: &Hold) {
+    let owner = hold.excluded_owner.map(|owner| owner.to_string());
+    o.text_opt("excluded_owner", owner.as_deref());
+    o.int(
+        "expires_in_us",
+        u64::try_from(hold.expires_in.as_micros()).unwrap_or(u64::MAX),
+    );
+    o.text("message", &hold.message);
+    o.objects("requirements", &hold.requirements, |o, requirement| {
+        o.int("approvers", u64::from(requirement.approvers));
+        o.text("reviewers", &requirement.reviewers);
+        o.text("rule", requirement.rule.as_str());
+    });
+}
+
+pub(super) fn vote(o: &mut Object<'_>, vote: &Vote) {
+    o.text(
+        "answer",
+        match vote.answer {
+            Answer::Approve => "approve",
+            Answer::Deny => "deny",
+        },
+    );
+    o.int("at", vote.at.as_micros());
+    o.text("comment", &vote.comment);
+    o.texts("counts_for", vote.counts_for.iter().map(String::as_str));
+    o.flag("is_owner", vote.is_owner);
+    o.text("name", &vote.name);
+    o.text("reviewer", &vote.reviewer.to_string());
+}
+
+pub(super) fn mask(o: &mut Object<'_>, count: &MaskCount) {
+    o.text("class", count.class.as_str());
+    o.text("column", &count.column);
+    o.int("masked", count.masked);
+    o.text("method", count.method);
+    o.int("seen", count.seen);
+}

@@ -1,0 +1,367 @@
+//! Sessions to record, for tests.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use gateway_core::approval::{Answer, Vote};
+use gateway_core::catalogue::CatalogueVersion;
+use gateway_core::decision::{Denial, Hold, Reason, Requirement};
+use gateway_core::id::{
+    AppId, ApprovalId, ClassName, Digest, EvidenceSeq, ObjectId, RuleId, SessionId, TargetName,
+    TenantId, UnitId,
+};
+use gateway_core::identity::{Groups, Principal, PrincipalKind};
+use gateway_core::mask::MaskCount;
+use gateway_core::operation::{
+    Action, Analysis, ClassifiedUse, Effect, Inspection, Object, Operation, SqlFacts, SqlStage,
+    SqlUnit, Statement,
+};
+use gateway_core::record::{
+    Acknowledge, ApprovalOutcome, ApprovalRequested, Blocked, Chunk, CloseReason, Counters,
+    Direction, Entry, Evidence, EvidenceSink, Intent, Outcome, Record, SessionOpened, Severity,
+};
+use gateway_core::target::{Durability, Mode, Target};
+use gateway_core::time::{Mono, Now, Wall};
+
+use crate::log::{Log, LogOptions};
+use crate::note::CheckpointSigner;
+
+pub(crate) const ORIGIN: &str = "log.test/one";
+
+pub(crate) fn signer() -> CheckpointSigner {
+    CheckpointSigner::from_seed(ORIGIN, &[7; 32]).unwrap()
+}
+
+/// A clock that starts in 2026 and runs.
+pub(crate) fn options() -> LogOptions {
+    let start = std::time::Instant::now();
+    let mut options = LogOptions::new(
+        ORIGIN,
+        signer(),
+        Arc::new(move || {
+            let ran = u64::try_from(start.elapsed().as_micros()).unwrap();
+            Now {
+                wall: Wall::from_micros(1_790_000_000_000_000 + ran),
+                mono: Mono::from_micros(ran),
+            }
+        }),
+    );
+    options.gateway_id = "gw-1".into();
+    options.gateway_version = "0.1.0".into();
+    options
+}
+
+/// Counts what was acknowledged.
+#[derive(Debug, Default)]
+pub(crate) struct Acks {
+    pub(crate) upto: AtomicU64,
+    pub(crate) failed: AtomicBool,
+}
+
+impl Acknowledge for Acks {
+    fn acknowledged(&self, sequence: EvidenceSeq) {
+        self.upto.fetch_max(sequence.0, Ordering::SeqCst);
+    }
+
+    fn failed(&self) {
+        self.failed.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Acks {
+    pub(crate) fn wait_for(&self, sequence: u64) {
+        wait_until(|| self.upto.load(Ordering::SeqCst) >= sequence);
+    }
+}
+
+pub(crate) fn wait_until(mut done: impl FnMut() -> bool) {
+    for _ in 0..10_000 {
+        if done() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("nothing happened for 10 s");
+}
+
+/// One session that is being recorded.
+pub(crate) struct Script<'a> {
+    log: &'a Log,
+    pub(crate) session: SessionId,
+    pub(crate) acks: Arc<Acks>,
+    pub(crate) sequence: u64,
+    at_us: u64,
+}
+
+impl<'a> Script<'a> {
+    pub(crate) fn open(log: &'a Log, number: u8, durability: Durability) -> Self {
+        let at_us = 1_790_000_000_000_000 + u64::from(number) * 60_000_000;
+        let session = SessionId::new(Wall::from_micros(at_us), [number; 10]);
+        let acks = Arc::new(Acks::default());
+        EvidenceSink::open(
+            log,
+            session,
+            durability,
+            Arc::clone(&acks) as Arc<dyn Acknowledge>,
+        );
+        Self {
+            log,
+            session,
+            acks,
+            sequence: 0,
+            at_us,
+        }
+    }
+
+    pub(crate) fn now(&mut self) -> Now {
+        self.at_us += 1_000;
+        Now {
+            wall: Wall::from_micros(self.at_us),
+            mono: Mono::from_micros(self.at_us - 1_790_000_000_000_000),
+        }
+    }
+
+    pub(crate) fn evidence(&mut self, evidence: Evidence) {
+        self.sequence += 1;
+        self.log
+            .append(self.session, EvidenceSeq(self.sequence), evidence);
+    }
+
+    pub(crate) fn entry(&mut self, entry: Entry) {
+        let at = self.now();
+        self.evidence(Evidence::Record(Box::new(Record { at, entry })));
+    }
+
+    pub(crate) fn chunk(&mut self, direction: Direction, data: &[u8]) {
+        let at = self.now();
+        self.evidence(Evidence::Chunk(Chunk {
+            at,
+            direction,
+            data: Bytes::copy_from_slice(data),
+        }));
+    }
+
+    pub(crate) fn login(&mut self) {
+        self.entry(Entry::AuthAccepted {
+            principal: principal(),
+            method: "token-as-password",
+        });
+        self.entry(Entry::SessionOpened(Box::new(SessionOpened {
+            principal: principal(),
+            target: target(),
+            database: "shop".into(),
+            source: [10, 0, 0, 9].into(),
+            rules: vec![rule("open")],
+            policy: policy(),
+        })));
+    }
+
+    pub(crate) fn intent(&mut self, unit: u64, text: &str, approval: Option<ApprovalId>) {
+        let operation = sql(text);
+        self.entry(Entry::Intent(Box::new(Intent {
+            unit: UnitId(unit),
+            operation,
+            rules: vec![rule("reads")],
+            policy: policy(),
+            approval,
+            not_enforced: None,
+        })));
+    }
+
+    pub(crate) fn finish(&mut self, unit: u64, outcome: Outcome) {
+        let counters = Counters {
+            rows_returned: 2,
+            rows_affected: 0,
+            bytes_returned: 64,
+            values_masked: 2,
+        };
+        self.entry(Entry::Finished {
+            unit: UnitId(unit),
+            outcome,
+            counters,
+        });
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.entry(Entry::SessionClosed {
+            reason: CloseReason::AgentClosed,
+            bytes_from_agent: 100,
+            bytes_to_agent: 200,
+            probes: 1,
+        });
+        EvidenceSink::close(self.log, self.session);
+    }
+
+    /// A masked read, a failure, a block, a held and approved delete, a rejected one.
+    pub(crate) fn whole(&mut self) {
+        self.login();
+        self.intent(
+            1,
+            "select name, email from customers where email = 'ann@example.com'",
+            None,
+        );
+        self.chunk(Direction::ToAgent, b"T...D ann ***@***");
+        self.entry(Entry::Masked {
+            unit: UnitId(1),
+            counts: vec![MaskCount {
+                column: "public.customers.email".into(),
+                class: ClassName::parse("email").unwrap(),
+                method: "redact",
+                seen: 3,
+                masked: 2,
+            }],
+        });
+        self.finish(1, Outcome::Completed);
+        self.intent(2, "select 1/0", None);
+        self.finish(
+            2,
+            Outcome::Failed {
+                code: "22012".into(),
+            },
+        );
+        self.entry(Entry::Blocked(Box::new(Blocked {
+            unit: UnitId(3),
+            operation: Some(sql("=cmd|'/C calc'!A0; drop table customers")),
+            denial: Denial::new(Reason::Forbidden, "drops need a change ticket")
+                .with_rules(vec![rule("no-ddl")]),
+            policy: policy(),
+            severity: Severity::Notice,
+        })));
+        self.approval(4, ApprovalOutcome::Approved);
+        self.approval(5, ApprovalOutcome::Rejected);
+        self.close();
+    }
+
+    fn approval(&mut self, unit: u64, outcome: ApprovalOutcome) {
+        let approval = ApprovalId::new(
+            Wall::from_micros(self.at_us),
+            [u8::try_from(unit).unwrap(); 10],
+        );
+        let (text, digest) = ("delete from orders where id = 7", Digest::of(b"bound"));
+        self.entry(Entry::ApprovalRequested(Box::new(ApprovalRequested {
+            approval,
+            unit: UnitId(unit),
+            operation: sql(text),
+            hold: Hold {
+                requirements: vec![Requirement {
+                    rule: rule("deletes"),
+                    reviewers: "reviewer".into(),
+                    approvers: 1,
+                }],
+                expires_in: Duration::from_secs(60),
+                message: "deletes are reviewed".into(),
+                excluded_owner: None,
+            },
+            digest,
+            policy: policy(),
+        })));
+        let answer = if outcome == ApprovalOutcome::Approved {
+            Answer::Approve
+        } else {
+            Answer::Deny
+        };
+        let at = self.now().wall;
+        self.entry(Entry::ApprovalDecided {
+            approval,
+            unit: UnitId(unit),
+            outcome,
+            votes: vec![Vote {
+                reviewer: ObjectId::parse("11111111-2222-4333-8444-666666666666").unwrap(),
+                name: "Rita".into(),
+                counts_for: vec!["reviewer".into()],
+                answer,
+                comment: "ticket 7".into(),
+                at,
+                is_owner: false,
+            }],
+        });
+        if outcome == ApprovalOutcome::Approved {
+            self.entry(Entry::ApprovalConsumed {
+                approval,
+                unit: UnitId(unit),
+                digest,
+            });
+            self.intent(unit, text, Some(approval));
+            self.finish(unit, Outcome::Completed);
+        }
+    }
+}
+
+pub(crate) fn rejected(number: u64) -> Entry {
+    Entry::AuthRejected {
+        reason: "expired".into(),
+        claimed_user: number.to_string(),
+    }
+}
+
+fn rule(id: &str) -> RuleId {
+    RuleId::parse(id).unwrap()
+}
+
+fn policy() -> Digest {
+    Digest::of(b"policy")
+}
+
+fn principal() -> Principal {
+    Principal {
+        tenant: TenantId::parse("aaaaaaaa-2222-4333-8444-555555555555").unwrap(),
+        object: ObjectId::parse("bbbbbbbb-2222-4333-8444-555555555555").unwrap(),
+        app: AppId::parse("cccccccc-2222-4333-8444-555555555555").unwrap(),
+        kind: PrincipalKind::Application,
+        display_name: "reporting agent".into(),
+        roles: vec!["agent".into()],
+        groups: Groups::Known(Vec::new()),
+        token_id: "uti-1".into(),
+        client_auth: Some(1),
+        issued_at: Wall::from_secs(1_790_000_000),
+        expires_at: Wall::from_secs(1_790_003_600),
+    }
+}
+
+fn target() -> Target {
+    Target {
+        name: TargetName::parse("shop").unwrap(),
+        environment: "prod".into(),
+        protocol: "postgres",
+        mode: Mode::Enforce,
+        durability: Durability::Strict,
+        upstream_principal: "gateway".into(),
+        classified: true,
+    }
+}
+
+/// A statement; what stands between single quotes is taken as sensitive.
+fn sql(text: &str) -> Operation {
+    let quotes: Vec<usize> = text.match_indices('\'').map(|(at, _)| at).collect();
+    Operation::Sql(SqlUnit {
+        stage: SqlStage::Query,
+        text: text.into(),
+        analysis: Arc::new(Analysis {
+            statements: vec![Statement {
+                command: "SELECT".into(),
+                span: 0..text.len(),
+                changes_catalogue: false,
+                controls_transaction: false,
+            }],
+            effects: vec![Effect {
+                action: Action::SqlSelect,
+                object: Object::Relation {
+                    schema: "public".into(),
+                    name: "customers".into(),
+                },
+            }],
+            inspection: Inspection::Full,
+            facts: SqlFacts::default(),
+            classified: ClassifiedUse::default(),
+            sensitive: quotes
+                .chunks_exact(2)
+                .map(|pair| pair[0]..pair[1] + 1)
+                .collect(),
+            catalogue: CatalogueVersion(Digest::of(b"catalogue")),
+        }),
+        bindings: None,
+        in_transaction: false,
+    })
+}
