@@ -133,7 +133,10 @@ impl ApprovalBook {
     /// An empty book that holds at most `pending_max` requests.
     #[must_use]
     pub const fn new(pending_max: usize) -> Self {
-        Self { pending: BTreeMap::new(), pending_max }
+        Self {
+            pending: BTreeMap::new(),
+            pending_max,
+        }
     }
 
     /// Enters a request.
@@ -144,19 +147,29 @@ impl ApprovalBook {
         if self.pending.len() >= self.pending_max {
             return Err(BookFull);
         }
-        self.pending.insert(request.id, Pending { request, votes: Vec::new() });
+        self.pending.insert(
+            request.id,
+            Pending {
+                request,
+                votes: Vec::new(),
+            },
+        );
         Ok(())
     }
 
     /// Pending requests with their votes so far, oldest first.
     pub fn pending(&self) -> impl Iterator<Item = (&ApprovalRequest, &[Vote])> {
-        self.pending.values().map(|pending| (&pending.request, pending.votes.as_slice()))
+        self.pending
+            .values()
+            .map(|pending| (&pending.request, pending.votes.as_slice()))
     }
 
     /// One pending request.
     #[must_use]
     pub fn get(&self, id: ApprovalId) -> Option<(&ApprovalRequest, &[Vote])> {
-        self.pending.get(&id).map(|pending| (&pending.request, pending.votes.as_slice()))
+        self.pending
+            .get(&id)
+            .map(|pending| (&pending.request, pending.votes.as_slice()))
     }
 
     /// Counts a vote. `Some` when it ended the request.
@@ -177,7 +190,11 @@ impl ApprovalBook {
             return Err(VoteError::NotPending);
         }
         let counts_for = eligible(voter, &pending.request)?;
-        if pending.votes.iter().any(|vote| vote.reviewer == voter.object) {
+        if pending
+            .votes
+            .iter()
+            .any(|vote| vote.reviewer == voter.object)
+        {
             return Err(VoteError::AlreadyVoted);
         }
         pending.votes.push(Vote {
@@ -212,12 +229,18 @@ impl ApprovalBook {
             .filter(|pending| pending.request.expires_at <= now)
             .map(|pending| pending.request.id)
             .collect();
-        due.into_iter().filter_map(|id| self.end(id, ApprovalOutcome::Expired)).collect()
+        due.into_iter()
+            .filter_map(|id| self.end(id, ApprovalOutcome::Expired))
+            .collect()
     }
 
     fn end(&mut self, id: ApprovalId, outcome: ApprovalOutcome) -> Option<Ended> {
         let Pending { request, votes } = self.pending.remove(&id)?;
-        Some(Ended { request, outcome, votes })
+        Some(Ended {
+            request,
+            outcome,
+            votes,
+        })
     }
 }
 
@@ -241,7 +264,11 @@ fn eligible(voter: &Principal, request: &ApprovalRequest) -> Result<Vec<String>,
         .collect();
     counts_for.sort();
     counts_for.dedup();
-    if counts_for.is_empty() { Err(VoteError::NotAReviewer) } else { Ok(counts_for) }
+    if counts_for.is_empty() {
+        Err(VoteError::NotAReviewer)
+    } else {
+        Ok(counts_for)
+    }
 }
 
 fn is_reviewer(voter: &Principal, requirement: &Requirement) -> bool {

@@ -162,7 +162,13 @@ impl Denial {
     /// A denial with a message only.
     #[must_use]
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, rules: Vec::new(), message: message.into(), detail: None, hint: None }
+        Self {
+            reason,
+            rules: Vec::new(),
+            message: message.into(),
+            detail: None,
+            hint: None,
+        }
     }
 
     /// Adds the detail.

@@ -161,7 +161,9 @@ name! {
 pub struct UnitId(pub u64);
 
 /// Position of a piece of evidence within its session. Counts from 1, gap-free.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct EvidenceSeq(pub u64);
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use secrecy::SecretString;
+use secrecy::{SecretSlice, SecretString};
 
 use crate::{
     decision::Denial,
@@ -138,8 +138,9 @@ pub enum Question {
     },
     /// How does the gateway log in at the target? -> [`Answer::TargetLogin`].
     TargetLogin,
-    /// Keys of the target's SCRAM exchange -> [`Answer::ScramKeys`]. Off the reactor: PBKDF2.
-    ScramKeys {
+    /// The target's password, salted for its SCRAM exchange -> [`Answer::SaltedPassword`]. Off the
+    /// reactor: PBKDF2.
+    SaltPassword {
         /// The server's salt.
         salt: Vec<u8>,
         /// The server's iteration count.
@@ -179,8 +180,8 @@ pub enum Answer {
     Analysed(Analysed),
     /// How to log in, or why that can't be had.
     TargetLogin(Result<TargetLogin, String>),
-    /// Keys of a SCRAM exchange.
-    ScramKeys(ScramKeys),
+    /// RFC 5802's `SaltedPassword`, 32 bytes for SHA-256.
+    SaltedPassword(SecretSlice<u8>),
     /// This session's cancel key.
     CancelKey {
         /// Process id to present.
@@ -226,25 +227,10 @@ pub struct TargetLogin {
 /// What proves the gateway's role at a target.
 #[derive(Debug)]
 pub enum TargetProof {
-    /// A password, by SCRAM only; the wire asks for [`Question::ScramKeys`] and never sees it.
+    /// A password, by SCRAM only; the wire asks for [`Question::SaltPassword`] and never sees it.
     Password,
     /// A short-lived token in the password message, over verified TLS only.
     Token(SecretString),
-}
-
-/// The two keys of a SCRAM client (RFC 5802, section 3), made of a salted password.
-#[derive(Clone)]
-pub struct ScramKeys {
-    /// `ClientKey`.
-    pub client_key: [u8; 32],
-    /// `ServerKey`.
-    pub server_key: [u8; 32],
-}
-
-impl std::fmt::Debug for ScramKeys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ScramKeys(..)")
-    }
 }
 
 /// The gate's answer to a submitted operation.

@@ -28,7 +28,11 @@ fn person(object: u128, roles: &[&str]) -> Principal {
 }
 
 fn requirement(rule: &str, reviewers: &str, approvers: u32) -> Requirement {
-    Requirement { rule: RuleId::parse(rule).unwrap(), reviewers: reviewers.into(), approvers }
+    Requirement {
+        rule: RuleId::parse(rule).unwrap(),
+        reviewers: reviewers.into(),
+        approvers,
+    }
 }
 
 fn book(requirements: Vec<Requirement>) -> (ApprovalBook, ApprovalId) {
@@ -66,20 +70,29 @@ fn vote(
     answer: Answer,
 ) -> Result<Option<ApprovalOutcome>, VoteError> {
     let voter = Authenticated::by_verified_credential(voter);
-    book.vote(NOW, approval, &voter, answer, String::new()).map(|ended| ended.map(|e| e.outcome))
+    book.vote(NOW, approval, &voter, answer, String::new())
+        .map(|ended| ended.map(|e| e.outcome))
 }
 
 #[test]
 fn quorum_needs_distinct_persons_and_every_requirement() {
-    let (mut book, approval) =
-        book(vec![requirement("a", "dba", 2), requirement("b", "security", 1)]);
+    let (mut book, approval) = book(vec![
+        requirement("a", "dba", 2),
+        requirement("b", "security", 1),
+    ]);
     let yes = Answer::Approve;
-    assert_eq!(vote(&mut book, approval, person(31, &["dba"]), yes), Ok(None));
+    assert_eq!(
+        vote(&mut book, approval, person(31, &["dba"]), yes),
+        Ok(None)
+    );
     assert_eq!(
         vote(&mut book, approval, person(31, &["dba"]), yes),
         Err(VoteError::AlreadyVoted)
     );
-    assert_eq!(vote(&mut book, approval, person(32, &["dba"]), yes), Ok(None));
+    assert_eq!(
+        vote(&mut book, approval, person(32, &["dba"]), yes),
+        Ok(None)
+    );
     assert_eq!(
         vote(&mut book, approval, person(33, &["security"]), yes),
         Ok(Some(ApprovalOutcome::Approved))
@@ -96,9 +109,17 @@ fn votes_that_must_not_count_do_not() {
     application.kind = PrincipalKind::Application;
     let cases = [
         ("an application", application, VoteError::NotAPerson),
-        ("the agent itself", person(10, &["dba"]), VoteError::OwnRequest),
+        (
+            "the agent itself",
+            person(10, &["dba"]),
+            VoteError::OwnRequest,
+        ),
         ("the agent's owner", person(20, &["dba"]), VoteError::Owner),
-        ("a stranger", person(50, &["sales"]), VoteError::NotAReviewer),
+        (
+            "a stranger",
+            person(50, &["sales"]),
+            VoteError::NotAReviewer,
+        ),
     ];
     for (who, voter, expected) in cases {
         let (mut book, approval) = book(vec![requirement("a", "dba", 1)]);
@@ -119,9 +140,16 @@ fn one_no_ends_it_and_silence_is_a_no() {
     let later = NOW.saturating_add(Duration::from_secs(60));
     let late = Authenticated::by_verified_credential(person(31, &["dba"]));
     let result = second.vote(later, approval, &late, Answer::Approve, String::new());
-    assert_eq!(result.map(|_| ()), Err(VoteError::NotPending), "expired but not yet swept");
+    assert_eq!(
+        result.map(|_| ()),
+        Err(VoteError::NotPending),
+        "expired but not yet swept"
+    );
     let ended = second.expire(later);
-    assert_eq!(ended.first().map(|e| e.outcome), Some(ApprovalOutcome::Expired));
+    assert_eq!(
+        ended.first().map(|e| e.outcome),
+        Some(ApprovalOutcome::Expired)
+    );
     assert!(second.withdraw(approval).is_none());
 }
 

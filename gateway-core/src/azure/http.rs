@@ -1,6 +1,12 @@
 //! The one HTTPS client of this module, and bounded reading.
 
-use std::time::Duration;
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use azure_core::{
+    error::ErrorKind,
+    http::{AsyncRawResponse, HttpClient, Request},
+};
+use futures_util::StreamExt as _;
 
 /// Time to reach a server, name resolution included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -58,4 +64,41 @@ pub(super) async fn get(
         document.extend_from_slice(&chunk);
     }
     Ok(document)
+}
+
+/// The SDK's transport, which refuses answers of more than `bytes_max` bytes.
+#[derive(Debug)]
+pub(super) struct BoundedTransport {
+    pub(super) inner: Arc<dyn HttpClient>,
+    pub(super) bytes_max: usize,
+}
+
+// Written out: the trait is declared with `async_trait`, which only expands to this.
+impl HttpClient for BoundedTransport {
+    fn execute_request<'a, 'r, 'f>(
+        &'a self,
+        request: &'r Request,
+    ) -> Pin<Box<dyn Future<Output = azure_core::Result<AsyncRawResponse>> + Send + 'f>>
+    where
+        'a: 'f,
+        'r: 'f,
+    {
+        Box::pin(async move {
+            let response = self.inner.execute_request(request).await?;
+            let (status, headers, mut body) = response.deconstruct();
+            let mut bytes = Vec::new();
+            while let Some(chunk) = body.next().await {
+                let chunk = chunk?;
+                if chunk.len() > self.bytes_max.saturating_sub(bytes.len()) {
+                    let message = "answer is too large";
+                    return Err(azure_core::Error::with_message(
+                        ErrorKind::DataConversion,
+                        message,
+                    ));
+                }
+                bytes.extend_from_slice(&chunk);
+            }
+            Ok(AsyncRawResponse::from_bytes(status, headers, bytes))
+        })
+    }
 }

@@ -17,6 +17,7 @@ use azure_identity::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::http::BoundedTransport;
 use crate::{
     id::{AppId, TenantId},
     identity::TokenRules,
@@ -27,6 +28,8 @@ use crate::{
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(15);
 /// Retries after the first attempt, for statuses 408, 429, 500, 502, 503 and 504 only.
 const RETRIES_MAX: u32 = 2;
+/// The largest answer accepted. A token with its frame stays below 20 KiB.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// How a token source proves itself. Always named by the configuration, never guessed.
 #[derive(Debug)]
@@ -70,8 +73,11 @@ pub enum TokenSourceError {
         codes: String,
     },
     /// The token endpoint can't be reached, or answers with a server error or nonsense.
-    #[error("token endpoint is not available")]
-    Unavailable,
+    #[error("token endpoint is not available: {reason}")]
+    Unavailable {
+        /// The connection's errors, outermost first, or the status.
+        reason: String,
+    },
     /// No token within 15 s.
     #[error("token endpoint did not answer in time")]
     Timeout,
@@ -100,6 +106,10 @@ impl TokenSource {
         client: AppId,
         kind: CredentialKind,
     ) -> Result<Self, TokenSourceError> {
+        let http = Arc::new(BoundedTransport {
+            inner: http,
+            bytes_max: ANSWER_BYTES_MAX,
+        });
         let client_options = client_options(http, rules.authority());
         let (tenant, client) = (tenant.to_string(), client.to_string());
         let credential: Arc<dyn TokenCredential> = match kind {
@@ -164,32 +174,49 @@ fn client_options(http: Arc<dyn HttpClient>, authority: &str) -> ClientOptions {
     }
 }
 
-/// The credentials wrap the answer in errors of their own: the status is somewhere below.
+/// The credentials wrap the answer in errors of their own: what happened is somewhere below.
 fn classify(error: &azure_core::Error) -> TokenSourceError {
     let mut next: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(current) = next {
-        if let Some(azure) = current.downcast_ref::<azure_core::Error>()
-            && let ErrorKind::HttpResponse {
+        match current.downcast_ref().map(azure_core::Error::kind) {
+            Some(ErrorKind::HttpResponse {
                 status, error_code, ..
-            } = azure.kind()
-        {
-            let status_code: u16 = (*status).into();
-            let may_pass = *status == StatusCode::TooManyRequests
-                || *status == StatusCode::RequestTimeout
-                || !status.is_client_error();
-            return if may_pass {
-                TokenSourceError::Unavailable
-            } else {
-                let codes = error_code.clone().unwrap_or_default();
-                TokenSourceError::Refused {
-                    status: status_code,
-                    codes,
-                }
-            };
+            }) => {
+                return of_status(*status, error_code.as_deref());
+            }
+            Some(ErrorKind::Connection | ErrorKind::Io) => {
+                return TokenSourceError::Unavailable {
+                    reason: chain(current),
+                };
+            }
+            // Answers that can't be read are not quoted: they may hold a token.
+            Some(_) | None => next = current.source(),
         }
-        next = current.source();
     }
-    TokenSourceError::Unavailable
+    TokenSourceError::Unavailable {
+        reason: "unexpected answer".to_owned(),
+    }
+}
+
+fn of_status(status: StatusCode, codes: Option<&str>) -> TokenSourceError {
+    let may_pass = status == StatusCode::TooManyRequests
+        || status == StatusCode::RequestTimeout
+        || !status.is_client_error();
+    let status: u16 = status.into();
+    if may_pass {
+        return TokenSourceError::Unavailable {
+            reason: format!("status {status}"),
+        };
+    }
+    let codes = codes.unwrap_or_default().to_owned();
+    TokenSourceError::Refused { status, codes }
+}
+
+/// All messages of a connection's error, such as a certificate that isn't trusted.
+fn chain(error: &(dyn StdError + 'static)) -> String {
+    let messages = std::iter::successors(Some(error), |error| error.source());
+    let messages: Vec<String> = messages.map(ToString::to_string).collect();
+    messages.join(": ")
 }
 
 #[cfg(test)]
@@ -341,7 +368,27 @@ mod tests {
             .token("api://gateway/.default")
             .await
             .unwrap_err();
-        assert!(matches!(error, TokenSourceError::Unavailable), "{error:?}");
+        assert_eq!(
+            error.to_string(),
+            "token endpoint is not available: status 503"
+        );
         assert_eq!(http.seen.lock().unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn nonsense_is_not_quoted_and_too_much_is_not_read() {
+        let huge: &'static str = Box::leak(format!("\"{}\"", "x".repeat(65_536)).into_boxed_str());
+        for nonsense in [r#"{"access_token":{"s3cr3t":1}}"#, "s3cr3t", huge] {
+            let http = Recorder::answering(&[(StatusCode::Ok, nonsense)]);
+            let error = source(&http, client_secret())
+                .token("api://gateway/.default")
+                .await;
+            let error = error.unwrap_err();
+            assert_eq!(
+                format!("{error}"),
+                "token endpoint is not available: unexpected answer"
+            );
+            assert!(!format!("{error:?}").contains("s3cr3t"));
+        }
     }
 }

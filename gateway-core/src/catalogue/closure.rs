@@ -29,14 +29,23 @@ pub fn close(snapshot: &Snapshot, declared: impl IntoIterator<Item = ColumnId>) 
         }
     }
     while let Some(column) = queue.pop_front() {
-        let root = reached.columns.get(&column).map_or(column, |(root, _)| *root);
+        let root = reached
+            .columns
+            .get(&column)
+            .map_or(column, |(root, _)| *root);
         for derivation in snapshot.derivations.iter().filter(|d| d.source == column) {
             let next: Vec<ColumnId> = match derivation.derived {
                 DerivedIn::Column(derived) => vec![derived],
                 DerivedIn::Relation(id) => {
                     reached.whole.insert(id);
                     let columns = snapshot.relation_by_id(id).map_or(&[][..], |r| &r.columns);
-                    columns.iter().map(|c| ColumnId { relation: id, number: c.number }).collect()
+                    columns
+                        .iter()
+                        .map(|c| ColumnId {
+                            relation: id,
+                            number: c.number,
+                        })
+                        .collect()
                 }
             };
             for derived in next {
@@ -58,7 +67,10 @@ mod tests {
     use crate::catalogue::{Column, Derivation, Relation, RelationKind};
 
     fn column(relation: u32, number: i16) -> ColumnId {
-        ColumnId { relation: RelationId(relation), number }
+        ColumnId {
+            relation: RelationId(relation),
+            number,
+        }
     }
 
     fn relation(id: u32, columns: i16) -> Relation {
@@ -105,8 +117,14 @@ mod tests {
         };
         let reached = close(&snapshot, [column(1, 2)]);
         let columns: Vec<_> = reached.columns.keys().copied().collect();
-        assert_eq!(columns, [column(1, 2), column(2, 1), column(3, 1), column(3, 2)]);
+        assert_eq!(
+            columns,
+            [column(1, 2), column(2, 1), column(3, 1), column(3, 2)]
+        );
         assert_eq!(reached.whole, BTreeSet::from([RelationId(3)]));
-        assert_eq!(reached.columns[&column(3, 2)], (column(1, 2), Some(DerivationKind::View)));
+        assert_eq!(
+            reached.columns[&column(3, 2)],
+            (column(1, 2), Some(DerivationKind::View))
+        );
     }
 }

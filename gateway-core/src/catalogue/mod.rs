@@ -14,16 +14,12 @@ pub use closure::{Reached, close};
 use crate::id::Digest;
 
 /// A relation's object id (`pg_class.oid`).
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RelationId(pub u32);
 
 /// A column: its relation and its attribute number (`pg_attribute.attnum`, from 1).
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ColumnId {
     /// The relation.
     pub relation: RelationId,
@@ -85,7 +81,9 @@ impl Snapshot {
     /// The first relation called `name` along the search path, as the server resolves it.
     #[must_use]
     pub fn resolve(&self, name: &str) -> Option<&Relation> {
-        self.search_path.iter().find_map(|schema| self.relation(schema, name))
+        self.search_path
+            .iter()
+            .find_map(|schema| self.relation(schema, name))
     }
 
     /// The relation with this id. Linear: for closures and messages, not for the hot path.
@@ -152,7 +150,10 @@ impl Relation {
     /// The id of one of its columns.
     #[must_use]
     pub const fn column_id(&self, column: &Column) -> ColumnId {
-        ColumnId { relation: self.id, number: column.number }
+        ColumnId {
+            relation: self.id,
+            number: column.number,
+        }
     }
 }
 

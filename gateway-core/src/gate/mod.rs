@@ -590,7 +590,7 @@ impl<O: Payload> Core<O> {
             | Answer::Authenticated(Err(_))
             | Answer::Analysed(_)
             | Answer::TargetLogin(_)
-            | Answer::ScramKeys(_)
+            | Answer::SaltedPassword(_)
             | Answer::CancelKey { .. }
             | Answer::Consumed(_)
             | Answer::Unanswered => {}

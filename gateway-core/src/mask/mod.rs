@@ -92,7 +92,11 @@ impl Classified {
     pub fn new(columns: Vec<ClassifiedColumn>, whole: BTreeSet<RelationId>) -> Self {
         let columns: BTreeMap<_, _> = columns.into_iter().map(|c| (c.id, Arc::new(c))).collect();
         let relations = columns.keys().map(|id| id.relation).collect();
-        Self { columns, relations, whole }
+        Self {
+            columns,
+            relations,
+            whole,
+        }
     }
 
     /// Whether nothing is classified.
@@ -159,7 +163,10 @@ impl Obligations {
         if let Some(forgotten) = used.columns.iter().find(|column| !covered(column.id)) {
             return Err(Denial::new(
                 Reason::Masking,
-                format!("column {} is classified and no mask was decided for it", forgotten.path()),
+                format!(
+                    "column {} is classified and no mask was decided for it",
+                    forgotten.path()
+                ),
             ));
         }
         match &used.shape {
@@ -170,7 +177,11 @@ impl Obligations {
             )),
             Shape::Plain { .. } => Ok(()),
             Shape::Beyond { .. } if self.masks.is_empty() => Ok(()),
-            Shape::Beyond { construct, column, instead } => {
+            Shape::Beyond {
+                construct,
+                column,
+                instead,
+            } => {
                 let column = column
                     .clone()
                     .or_else(|| self.masks.values().next().map(|column| column.path()))
