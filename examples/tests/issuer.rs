@@ -248,6 +248,30 @@ async fn wrong_credentials_are_refused_with_entras_codes() {
 }
 
 #[tokio::test]
+async fn an_untrusted_issuer_is_named_as_such() {
+    let mut issuer = Issuer::start();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    issuer.tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let secret = CredentialKind::ClientSecret(SecretString::from("billing-secret"));
+    let error = issuer
+        .source(BILLING_AGENT, secret)
+        .token(SCOPE)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("UnknownIssuer"), "{error}");
+    let (_, error) = issuer
+        .verifier(RefreshSchedule::default())
+        .prefetch()
+        .await
+        .unwrap_err();
+    assert!(matches!(error, FetchError::Read { .. }), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_person_signs_in_with_a_device_code() {
     let issuer = Issuer::start();
     let verifier = issuer.verifier(RefreshSchedule::default());

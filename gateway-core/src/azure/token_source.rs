@@ -214,7 +214,7 @@ fn of_status(status: StatusCode, codes: Option<&str>) -> TokenSourceError {
 
 /// All messages of a connection's error, such as a certificate that isn't trusted.
 fn chain(error: &(dyn StdError + 'static)) -> String {
-    let messages = std::iter::successors(Some(error), |error| error.source());
+    let messages = std::iter::successors(Some(error), |&error| error.source());
     let messages: Vec<String> = messages.map(ToString::to_string).collect();
     messages.join(": ")
 }
