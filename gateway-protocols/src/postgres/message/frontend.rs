@@ -296,7 +296,6 @@ empty_messages! {
 
 raw_messages! {
     /// CopyData: a piece of a COPY stream, cut anywhere. Both sides use the same tag.
-    #[derive(Debug)]
     CopyData = tag::COPY_DATA;
     /// Any answer to an authentication request. The request tells which: see [`PasswordMessage`],
     /// [`SaslInitialResponse`], [`SaslResponse`].
@@ -350,18 +349,6 @@ impl<'a> Message<'a> for SaslInitialResponse<'a> {
 }
 
 // Secrets: what prints them is their length.
-impl std::fmt::Debug for AuthenticationResponse<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "AuthenticationResponse({} bytes)", self.0.len())
-    }
-}
-
-impl std::fmt::Debug for SaslResponse<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SaslResponse({} bytes)", self.0.len())
-    }
-}
-
 impl std::fmt::Debug for PasswordMessage<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "PasswordMessage({} bytes)", self.password.len())

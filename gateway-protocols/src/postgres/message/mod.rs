@@ -70,6 +70,13 @@ macro_rules! raw_messages {
             pub &'a [u8],
         );
 
+        // Secrets or anybody's data: what prints them is their length.
+        impl std::fmt::Debug for $name<'_> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, concat!(stringify!($name), "({} bytes)"), self.0.len())
+            }
+        }
+
         impl<'a> Message<'a> for $name<'a> {
             const TAG: u8 = $tag;
 

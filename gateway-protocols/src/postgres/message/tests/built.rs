@@ -29,10 +29,11 @@ fn authentication_responses_parse_by_context() {
 }
 
 #[test]
-fn secrets_are_not_printed() {
+fn secrets_and_cells_are_not_printed() {
+    let mut buffer = BytesMut::new();
     let key = [0x41; 4];
     let printed = format!(
-        "{:?} {:?} {:?} {:?} {:?} {:?}",
+        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
         PasswordMessage { password: b"AAAA" },
         AuthenticationResponse(b"AAAA"),
         SaslResponse(b"AAAA"),
@@ -48,6 +49,8 @@ fn secrets_are_not_printed() {
             process_id: 1,
             key: &key
         },
+        CopyData(b"AAAA"),
+        List::build(&mut buffer, [Some(&b"AAAA"[..])]),
     );
     assert!(
         !printed.contains("AAAA") && !printed.contains("65"),
