@@ -159,6 +159,15 @@ impl Object<'_> {
     }
 }
 
+/// `value` as a JSON string.
+#[must_use]
+pub fn quoted(value: &str) -> String {
+    let mut out = Vec::with_capacity(value.len() + 2);
+    write_string(&mut out, value);
+    // Escapes are ASCII and everything else is copied: still UTF-8.
+    String::from_utf8(out).unwrap_or_default()
+}
+
 /// Lower-case hex of `bytes`.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {

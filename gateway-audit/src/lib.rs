@@ -6,12 +6,16 @@
 //!
 //! This crate knows records, never rules and never a wire protocol.
 
+pub mod evidence;
+pub mod index;
 pub mod json;
 pub mod log;
 pub mod note;
 pub mod record;
+pub mod replay;
 pub mod stream;
 pub mod tree;
+pub mod verify;
 
 #[cfg(test)]
 mod testing;

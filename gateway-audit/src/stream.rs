@@ -11,6 +11,11 @@ use crate::tree::{Hash, sha256};
 /// Longest chunk, bytes. Longer data is recorded as several chunks.
 pub const CHUNK_BYTES_MAX: usize = 64 << 10;
 
+/// Direction code of chunks towards the agent.
+pub const TO_AGENT: u8 = 1;
+/// Direction code of chunks towards the target.
+pub const TO_TARGET: u8 = 2;
+
 /// The state of one session's chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chain {

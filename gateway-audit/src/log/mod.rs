@@ -8,6 +8,7 @@
 mod files;
 mod frame;
 mod queue;
+mod read;
 mod recovery;
 mod scan;
 mod writer;
@@ -28,9 +29,11 @@ use gateway_core::time::Now;
 pub(crate) use files::Layout;
 pub use frame::{Entry, Salt};
 pub use queue::{BOUNDED_BYTES_MAX, BOUNDED_LAG_MAX};
+pub use read::{ReadError, last_checkpoint, read, read_frame};
 pub use recovery::{OpenError, Recovery, TornTail};
-pub use scan::Stored;
+#[cfg(test)]
 pub(crate) use scan::scan;
+pub use scan::{Position, Stored};
 
 use crate::note::CheckpointSigner;
 use crate::record::OwnEntry;

@@ -14,8 +14,19 @@ pub struct Stored<'a> {
     pub index: u64,
     /// The leaf's hash; `None` for another entry.
     pub leaf_hash: Option<Hash>,
+    /// Where its frame starts.
+    pub position: Position,
     /// The entry itself.
     pub entry: Entry<'a>,
+}
+
+/// Where a frame starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// Segment number, from 1.
+    pub segment: u64,
+    /// Byte offset.
+    pub offset: u64,
 }
 
 /// Where the valid frames end, and the state there.
@@ -75,7 +86,14 @@ pub(crate) fn scan<E: From<io::Error>>(
             return Ok(end);
         }
         let mut file = File::open(layout.segment(number))?;
-        while let Some(step) = next_frame(&mut file, &mut end, watch)? {
+        loop {
+            let position = Position {
+                segment: number,
+                offset: end.offset,
+            };
+            let Some(step) = next_frame(&mut file, &mut end, watch)? else {
+                break;
+            };
             match step {
                 Err(fault) => {
                     end.fault = Some(fault);
@@ -86,6 +104,7 @@ pub(crate) fn scan<E: From<io::Error>>(
                     for (entry, hash) in entries(&frame.payload).flatten().zip(frame.hashes) {
                         visit(&Stored {
                             index,
+                            position,
                             leaf_hash: hash,
                             entry,
                         })?;

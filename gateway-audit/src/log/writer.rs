@@ -21,7 +21,7 @@ use crate::record::{
     BodyDigest, Encoded, HEADER_BYTES_MAX, Header, Sealer, SessionContext, body_hash, encode,
     interrupted, stream_anchor, unit_unknown,
 };
-use crate::stream::CHUNK_BYTES_MAX;
+use crate::stream::{CHUNK_BYTES_MAX, TO_AGENT, TO_TARGET};
 use crate::tree::{Frontier, Hash, leaf_hash};
 
 /// A commit is closed at about this size, bytes, so that a full queue doesn't wait for one long sync.
@@ -406,8 +406,8 @@ fn stage_chunk(
     chunk: &Chunk,
 ) {
     let direction = match chunk.direction {
-        Direction::ToAgent => 1,
-        Direction::ToTarget => 2,
+        Direction::ToAgent => TO_AGENT,
+        Direction::ToTarget => TO_TARGET,
     };
     let at_us = chunk.at.wall.as_micros();
     for bytes in chunk.data.chunks(CHUNK_BYTES_MAX) {

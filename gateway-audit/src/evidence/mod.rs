@@ -1,0 +1,28 @@
+//! The evidence package: listings of what agents did, with the leaves that prove them complete.
+//!
+//! ```text
+//! manifest.json               scope, range, signed checkpoint, key, hash of every file
+//! leaves/headers.jsonl        the header of every leaf in the range, byte for byte
+//! leaves/bodies.jsonl         salt and body of the leaves in scope
+//! sessions|statements|approvals|masking|blocks .jsonl (authoritative) and .csv
+//! populations.jsonl, .csv     the completeness sheet
+//! recordings/<session>/stream the session's chunks: u64 n, u8 dir, u64 t, u32 len (big-endian), bytes
+//! ```
+
+/// The package format that this version writes and verifies.
+pub(crate) const FORMAT: &str = "gateway-evidence-1";
+
+mod csv;
+mod export;
+mod leaf;
+mod populations;
+mod tables;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use csv::{to_csv, to_jsonl};
+pub use export::{ExportError, ExportOptions, Exported, Scope, export};
+pub(crate) use leaf::{Leaf, Range};
+pub(crate) use populations::populations;
+pub(crate) use tables::{Cell, TABLES, Table};
