@@ -1,0 +1,241 @@
+//! A policy bundle: loaded whole or not at all.
+
+use std::{collections::BTreeMap, fmt, fs, io::Read as _, path::Path, sync::Arc};
+
+use gateway_core::{
+    catalogue::Snapshot,
+    decision::{Decision, DecisionPoint, Request, Verdict},
+    id::{Digest, TargetName},
+    mask::Obligations,
+    time::Now,
+};
+
+use crate::{
+    decide::{Cache, Engine, Judgement, classified},
+    language::{
+        Agent, Agents, BundleError, BundleErrors, Classes, Rule, Source, parse, schema_text,
+    },
+    mask::{Classification, ClassifyError, MaskKey, classify},
+};
+
+/// Files of one bundle, at most.
+const FILES_MAX: usize = 1024;
+/// Largest file, bytes.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+/// Files beside `*.cedar` that belong to a bundle.
+const NAMED_FILES: [&str; 3] = ["agents.toml", "classification.toml", "gateway.cedarschema"];
+
+/// The files of a bundle, by name: what its digest covers.
+#[derive(Clone, Debug, Default)]
+pub struct BundleFiles(BTreeMap<String, Arc<str>>);
+
+impl BundleFiles {
+    /// Takes files that were read elsewhere. Names other than `*.cedar`, `agents.toml`,
+    /// `classification.toml` and `gateway.cedarschema` are left out.
+    pub fn new(files: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self(
+            files
+                .into_iter()
+                .filter(|(name, _)| belongs(name))
+                .map(|(name, text)| (name, text.into()))
+                .collect(),
+        )
+    }
+
+    /// Reads the files of a folder, not of folders in it.
+    ///
+    /// # Errors
+    /// Files that can't be read, aren't UTF-8, exceed 4 MiB, or are more than 1,024.
+    pub fn read(folder: &Path) -> Result<Self, BundleErrors> {
+        let whole =
+            |error: std::io::Error| BundleError::of_file(&folder.display().to_string(), error);
+        let mut files = BTreeMap::new();
+        let mut mistakes = Vec::new();
+        for entry in fs::read_dir(folder).map_err(whole)? {
+            let entry = entry.map_err(whole)?;
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            if !belongs(&name) {
+                continue;
+            }
+            if files.len() >= FILES_MAX {
+                let message = format!("more than {FILES_MAX} files");
+                return Err(BundleError::of_file(&folder.display().to_string(), message).into());
+            }
+            match read_text(&entry.path()) {
+                Ok(text) => {
+                    files.insert(name, text.into());
+                }
+                Err(error) => mistakes.push(BundleError::of_file(&name, error)),
+            }
+        }
+        BundleErrors::check(mistakes)?;
+        Ok(Self(files))
+    }
+
+    /// SHA-256 over this gateway's schema and every file, in order of names: for each its name and
+    /// its bytes, each preceded by its length as 64 bits big-endian.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let schema = schema_text();
+        let schema = [("", schema.as_str())];
+        let files = self.0.iter().map(|(name, text)| (name.as_str(), &**text));
+        let mut content = Vec::new();
+        for part in schema
+            .into_iter()
+            .chain(files)
+            .flat_map(|(name, text)| [name, text])
+        {
+            content.extend(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            content.extend(part.as_bytes());
+        }
+        Digest::of(&content)
+    }
+
+    pub(crate) fn sources(&self) -> impl Iterator<Item = Source<'_>> {
+        self.0.iter().map(|(name, text)| Source { name, text })
+    }
+}
+
+fn belongs(name: &str) -> bool {
+    NAMED_FILES.contains(&name) || (name.ends_with(".cedar") && !name.starts_with('.'))
+}
+
+fn read_text(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    fs::File::open(path)?
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_string(&mut text)?;
+    if u64::try_from(text.len()).is_ok_and(|len| len <= FILE_BYTES_MAX) {
+        Ok(text)
+    } else {
+        Err(std::io::Error::other(format!(
+            "larger than {FILE_BYTES_MAX} bytes"
+        )))
+    }
+}
+
+/// A checked policy bundle. Decides; immutable, but for a bounded memory of decisions.
+pub struct Bundle {
+    digest: Digest,
+    engine: Engine,
+    agents: Agents,
+    classes: Classes,
+    cache: Cache,
+}
+
+impl Bundle {
+    /// Reads and checks the bundle in a folder. `key` is needed by classes that are masked by
+    /// `hash` or `pseudonym`.
+    ///
+    /// # Errors
+    /// Every mistake in the bundle, with its place.
+    pub fn load(folder: &Path, key: Option<&MaskKey>) -> Result<Self, BundleErrors> {
+        Self::parse(&BundleFiles::read(folder)?, key)
+    }
+
+    /// Checks a bundle that was read already.
+    ///
+    /// # Errors
+    /// Every mistake in the bundle, with its place.
+    pub fn parse(files: &BundleFiles, key: Option<&MaskKey>) -> Result<Self, BundleErrors> {
+        let language = parse(files, key)?;
+        let engine =
+            Engine::new(language.rules).map_err(|error| BundleError::of_file("*.cedar", error))?;
+        Ok(Self {
+            digest: files.digest(),
+            engine,
+            agents: language.agents,
+            classes: language.classes,
+            cache: Cache::default(),
+        })
+    }
+
+    /// Identity of the bundle's content.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Every rule, by id.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.engine.rules()
+    }
+
+    /// Every agent that the bundle lists, by identity.
+    pub fn agents(&self) -> impl Iterator<Item = &Agent> {
+        self.agents.iter()
+    }
+
+    /// Whether the classification says anything about this target.
+    #[must_use]
+    pub fn classifies(&self, target: &TargetName) -> bool {
+        self.classes
+            .entries
+            .iter()
+            .any(|entry| entry.target.matches(target.as_str()))
+    }
+
+    /// Resolves the classification of `target` against the catalogue of one of its databases.
+    ///
+    /// # Errors
+    /// Every contradiction between classification and catalogue; the target may not be served then.
+    pub fn classify(
+        &self,
+        target: &TargetName,
+        snapshot: &Snapshot,
+    ) -> Result<Classification, Vec<ClassifyError>> {
+        classify(&self.classes, target, snapshot)
+    }
+
+    /// Number of decisions remembered, for tests.
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.cache.len()
+    }
+
+    fn judge(&self, now: Now, request: &Request<'_>) -> Arc<Judgement> {
+        let judge = || self.engine.judge(&self.agents, now, request);
+        if self.engine.reads_clock {
+            Arc::new(judge())
+        } else {
+            self.cache.get_or(request, judge)
+        }
+    }
+}
+
+impl DecisionPoint for Bundle {
+    fn decide(&self, now: Now, request: &Request<'_>) -> Decision {
+        let judgement = self.judge(now, request);
+        let mut verdict = judgement.verdict.clone();
+        let mut obligations = Obligations::default();
+        if let Some(used) = classified(request.operation) {
+            obligations = Obligations::split(used, |column| judgement.reveal.contains(&column.id));
+            // Before any hold: nobody is asked about what couldn't be masked.
+            if let (Verdict::Allow | Verdict::Hold(_), Err(denial)) =
+                (&verdict, obligations.check(used))
+            {
+                verdict = Verdict::Deny(denial);
+            }
+        }
+        Decision {
+            verdict,
+            obligations,
+            rules: judgement.rules.clone(),
+            policy: self.digest,
+        }
+    }
+
+    fn policy(&self) -> Digest {
+        self.digest
+    }
+}
+
+impl fmt::Debug for Bundle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bundle")
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,338 @@
+//! Core's values as Cedar entities and contexts.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Write as _,
+};
+
+use cedar_policy::{
+    Context, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression as Value,
+};
+use gateway_core::{
+    decision::Request,
+    identity::{Groups, Principal, PrincipalKind},
+    mask::ClassifiedColumn,
+    operation::{Object, Operation, SessionOp, SqlStage},
+    time::{Now, Wall},
+};
+
+use crate::{language::Agent, mask::Civil};
+
+/// Entity types, parsed once.
+pub(super) struct Vocabulary {
+    action: EntityTypeName,
+    agent: EntityTypeName,
+    role: EntityTypeName,
+    group: EntityTypeName,
+    environment: EntityTypeName,
+    target: EntityTypeName,
+    database: EntityTypeName,
+    schema: EntityTypeName,
+    table: EntityTypeName,
+    column: EntityTypeName,
+    function: EntityTypeName,
+    setting: EntityTypeName,
+}
+
+/// An entity type's name isn't one. A bug, or a Cedar that changed.
+#[derive(Debug, thiserror::Error)]
+#[error("entity type `{0}` isn't a name")]
+pub(crate) struct VocabularyError(&'static str);
+
+/// Cedar's name for the type of an object.
+pub(super) const fn type_name(object: &Object) -> &'static str {
+    match object {
+        Object::Target => "Target",
+        Object::Database => "Database",
+        Object::Schema { .. } => "Schema",
+        Object::Relation { .. } => "Table",
+        Object::Function { .. } => "Function",
+        Object::Setting { .. } => "Setting",
+    }
+}
+
+impl Vocabulary {
+    pub(super) fn new() -> Result<Self, VocabularyError> {
+        let name = |name: &'static str| name.parse().map_err(|_| VocabularyError(name));
+        Ok(Self {
+            action: name("Action")?,
+            agent: name("Agent")?,
+            role: name("Role")?,
+            group: name("Group")?,
+            environment: name("Environment")?,
+            target: name("Target")?,
+            database: name("Database")?,
+            schema: name("Schema")?,
+            table: name("Table")?,
+            column: name("Column")?,
+            function: name("Function")?,
+            setting: name("Setting")?,
+        })
+    }
+
+    pub(super) fn action(&self, name: &str) -> EntityUid {
+        uid(&self.action, name)
+    }
+
+    pub(super) fn is_group(&self, uid: &EntityUid) -> bool {
+        *uid.type_name() == self.group
+    }
+
+    pub(super) fn principal_entity(
+        &self,
+        principal: &Principal,
+        agent: Option<&Agent>,
+    ) -> Result<Entity, String> {
+        let id = format!("{}/{}", principal.tenant, principal.object);
+        let kind = match principal.kind {
+            PrincipalKind::Application => "application",
+            PrincipalKind::User => "user",
+        };
+        let mut attributes = vec![
+            ("app_id", text(principal.app.to_string())),
+            ("kind", text(kind)),
+            ("known", Value::new_bool(agent.is_some())),
+            (
+                "name",
+                text(agent.map_or_else(|| principal.object.to_string(), |a| a.name.clone())),
+            ),
+        ];
+        let owner = agent.and_then(|agent| agent.owner);
+        attributes.extend(owner.map(|owner| ("owner", text(owner.to_string()))));
+        let environment = agent.and_then(|agent| agent.environment.clone());
+        attributes.extend(environment.map(|environment| ("environment", text(environment))));
+        let mut parents: HashSet<_> = principal
+            .roles
+            .iter()
+            .map(|role| uid(&self.role, role))
+            .collect();
+        match &principal.groups {
+            Groups::Known(groups) => {
+                parents.extend(
+                    groups
+                        .iter()
+                        .map(|group| uid(&self.group, &group.to_string())),
+                );
+            }
+            Groups::Overage => {}
+        }
+        entity(uid(&self.agent, &id), attributes, parents)
+    }
+
+    /// The entity id of an object.
+    pub(super) fn object(&self, request: &Request<'_>, object: &Object) -> EntityUid {
+        let target = request.target.name.as_str();
+        let database = request.facts.database.as_str();
+        match object {
+            Object::Target => uid(&self.target, &path(&[target])),
+            Object::Database => uid(&self.database, &path(&[target, database])),
+            Object::Schema { schema } => uid(&self.schema, &path(&[target, database, schema])),
+            Object::Relation { schema, name } => {
+                uid(&self.table, &path(&[target, database, schema, name]))
+            }
+            Object::Function { schema, name } => {
+                uid(&self.function, &path(&[target, database, schema, name]))
+            }
+            Object::Setting { name } => uid(&self.setting, &path(&[target, name])),
+        }
+    }
+
+    pub(super) fn object_entity(
+        &self,
+        request: &Request<'_>,
+        object: &Object,
+    ) -> Result<Entity, String> {
+        let mut parents = HashSet::from([uid(&self.environment, &request.target.environment)]);
+        let mut above = |object: &Object| parents.insert(self.object(request, object));
+        let attributes = match object {
+            Object::Target => vec![("name", text(request.target.name.as_str()))],
+            Object::Database => {
+                above(&Object::Target);
+                vec![("name", text(request.facts.database.as_str()))]
+            }
+            Object::Schema { schema } => {
+                above(&Object::Target);
+                above(&Object::Database);
+                vec![("name", text(schema.as_str()))]
+            }
+            Object::Relation { schema, name } | Object::Function { schema, name } => {
+                above(&Object::Target);
+                above(&Object::Database);
+                above(&Object::Schema {
+                    schema: schema.clone(),
+                });
+                vec![
+                    ("schema", text(schema.as_str())),
+                    ("name", text(name.as_str())),
+                ]
+            }
+            Object::Setting { name } => {
+                above(&Object::Target);
+                vec![("name", text(name.as_str()))]
+            }
+        };
+        entity(self.object(request, object), attributes, parents)
+    }
+
+    /// The entity id of a column.
+    pub(super) fn column(&self, request: &Request<'_>, column: &ClassifiedColumn) -> EntityUid {
+        let [schema, table, name] = &column.name;
+        let target = request.target.name.as_str();
+        uid(
+            &self.column,
+            &path(&[target, &request.facts.database, schema, table, name]),
+        )
+    }
+
+    pub(super) fn column_entity(
+        &self,
+        request: &Request<'_>,
+        column: &ClassifiedColumn,
+    ) -> Result<Entity, String> {
+        let [schema, table, name] = &column.name;
+        let relation = Object::Relation {
+            schema: schema.clone(),
+            name: table.clone(),
+        };
+        let parents = [
+            uid(&self.environment, &request.target.environment),
+            self.object(request, &Object::Target),
+            self.object(request, &Object::Database),
+            self.object(
+                request,
+                &Object::Schema {
+                    schema: schema.clone(),
+                },
+            ),
+            self.object(request, &relation),
+        ];
+        let attributes = vec![
+            ("schema", text(schema.as_str())),
+            ("table", text(table.as_str())),
+            ("name", text(name.as_str())),
+            ("class", text(column.class.as_str())),
+        ];
+        entity(
+            self.column(request, column),
+            attributes,
+            HashSet::from(parents),
+        )
+    }
+}
+
+/// The context of every effect of a request.
+pub(super) fn context(now: Now, request: &Request<'_>, approved: bool) -> Result<Context, String> {
+    let age = now
+        .wall
+        .saturating_since(request.principal.issued_at)
+        .as_secs();
+    let mut pairs = vec![
+        ("approved", Value::new_bool(approved)),
+        ("database", text(database(request))),
+        ("source_ip", Value::new_ip(request.facts.source.to_string())),
+        ("time", Value::new_datetime(datetime(now.wall)?)),
+        ("token_age_s", long(age)),
+    ];
+    match request.operation {
+        Operation::Session(_) => {}
+        Operation::Sql(unit) => {
+            let facts = &unit.analysis.facts;
+            pairs.extend([
+                ("stage", text(stage(unit.stage))),
+                ("statement_count", long(facts.statement_count.into())),
+                ("has_where", Value::new_bool(facts.has_where)),
+                (
+                    "where_is_constant",
+                    Value::new_bool(facts.where_is_constant),
+                ),
+                ("read_only", Value::new_bool(facts.read_only)),
+                ("in_transaction", Value::new_bool(unit.in_transaction)),
+            ]);
+            pairs.extend(facts.limit.map(|limit| ("limit", long(limit))));
+        }
+    }
+    Context::from_pairs(
+        pairs
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value)),
+    )
+    .map_err(|error| error.to_string())
+}
+
+/// The database that is asked for, or that the session is in.
+fn database<'a>(request: &Request<'a>) -> &'a str {
+    match request.operation {
+        Operation::Session(SessionOp::Open {
+            database: Some(database),
+        }) => database,
+        Operation::Session(SessionOp::Open { database: None } | SessionOp::Cancel)
+        | Operation::Sql(_) => &request.facts.database,
+    }
+}
+
+pub(super) const fn stage(stage: SqlStage) -> &'static str {
+    match stage {
+        SqlStage::Query => "query",
+        SqlStage::Prepare => "prepare",
+        SqlStage::Execute => "execute",
+    }
+}
+
+/// `2026-11-23T14:00:00.000Z` (Cedar, RFC 80 "datetime extension").
+fn datetime(wall: Wall) -> Result<String, String> {
+    let seconds = i64::try_from(wall.as_secs()).map_err(|_| "the clock is out of range")?;
+    let Civil { year, month, day } = Civil::from_days(seconds / 86_400);
+    if year > 9999 {
+        return Err("the clock is past the year 9999".to_owned());
+    }
+    let (of_day, millis) = (seconds % 86_400, wall.as_micros() / 1000 % 1000);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    Ok(format!(
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"
+    ))
+}
+
+/// Names joined by `/`; a `/` or `%` within one is percent-encoded, so that paths are unambiguous.
+fn path(names: &[&str]) -> String {
+    let mut path = String::with_capacity(names.iter().map(|name| name.len() + 1).sum());
+    for (index, name) in names.iter().enumerate() {
+        if index > 0 {
+            path.push('/');
+        }
+        for character in name.chars() {
+            match character {
+                '/' | '%' => {
+                    // Writing to a String can't fail.
+                    let _ = write!(path, "%{:02X}", u32::from(character));
+                }
+                other => path.push(other),
+            }
+        }
+    }
+    path
+}
+
+fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
+    EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
+}
+
+fn text(text: impl Into<String>) -> Value {
+    Value::new_string(text.into())
+}
+
+/// Saturates: beyond 2^63 all numbers are alike to a policy.
+fn long(number: u64) -> Value {
+    Value::new_long(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+fn entity(
+    uid: EntityUid,
+    attributes: Vec<(&str, Value)>,
+    parents: HashSet<EntityUid>,
+) -> Result<Entity, String> {
+    let attributes: HashMap<_, _> = attributes
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    Entity::new(uid, attributes, parents).map_err(|error| error.to_string())
+}

@@ -1,0 +1,477 @@
+//! Decisions: one Cedar request per effect, holds on top, nothing skipped.
+//!
+//! ```text
+//! effects -> each permitted? --no--> Deny
+//!            |yes, but a hold matched -> would approval lift it? --yes--> Hold
+//!            '-> Allow, with the classified columns that `reveal` permits
+//! ```
+//! Cedar skips a policy that fails to evaluate, even a `forbid`. Here any such failure is a denial.
+
+mod cache;
+mod entities;
+mod words;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use cedar_policy::{
+    ActionConstraint, Authorizer, Context, Decision as Answer, Effect as PolicyEffect, Entities,
+    Entity, EntityUid, Policy, PolicySet, Request as Query,
+};
+use gateway_core::{
+    catalogue::ColumnId,
+    decision::{Denial, Hold, Reason, Request, Requirement, Verdict},
+    id::RuleId,
+    identity::{Groups, PrincipalKind},
+    operation::{Action, ClassifiedUse, Effect, Inspection, Object, Operation},
+    time::Now,
+};
+
+pub(crate) use cache::Cache;
+use entities::{Vocabulary, VocabularyError};
+
+use crate::language::{Agents, ParsedRule, REVEAL, REVEAL_FAMILY, Rule, family};
+
+/// Rules made ready to decide.
+pub(crate) struct Engine {
+    authorizer: Authorizer,
+    vocabulary: Vocabulary,
+    rules: BTreeMap<String, Rule>,
+    actions: BTreeMap<Action, Slice>,
+    reveal: Slice,
+    /// Whether some rule reads the clock: then no decision may be remembered.
+    pub(crate) reads_clock: bool,
+}
+
+/// The policies that can match one action.
+struct Slice {
+    uid: EntityUid,
+    entity: Entity,
+    policies: PolicySet,
+    /// Whether some `forbid` depends on group membership, which an overage token doesn't prove.
+    forbids_groups: bool,
+}
+
+/// What was decided, before masks.
+#[derive(Clone, Debug)]
+pub(crate) struct Judgement {
+    pub(crate) verdict: Verdict,
+    pub(crate) rules: Vec<RuleId>,
+    pub(crate) reveal: BTreeSet<ColumnId>,
+}
+
+/// The rules can't be made ready. A bug, or a Cedar that changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EngineError {
+    #[error(transparent)]
+    Vocabulary(#[from] VocabularyError),
+    #[error("rules can't be combined: {0}")]
+    Combine(Box<cedar_policy::PolicySetError>),
+}
+
+/// What Cedar says of one effect.
+enum Ruling {
+    Permitted(Vec<RuleId>),
+    Forbidden(Vec<RuleId>),
+    NotPermitted,
+    Failed(String),
+}
+
+impl Engine {
+    pub(crate) fn new(parsed: Vec<ParsedRule>) -> Result<Self, EngineError> {
+        let vocabulary = Vocabulary::new()?;
+        let reads_clock = parsed.iter().any(|rule| rule.reads.clock);
+        let slice = |name: &str, group: Option<&str>| {
+            let uid = vocabulary.action(name);
+            let group = group.map(|group| vocabulary.action(group));
+            let mut policies = PolicySet::new();
+            let mut forbids_groups = false;
+            for policy in parsed.iter().map(|rule| &rule.policy) {
+                if may_match(policy, &uid, group.as_ref()) {
+                    forbids_groups |= policy.effect() == PolicyEffect::Forbid
+                        && policy
+                            .entity_literals()
+                            .iter()
+                            .any(|uid| vocabulary.is_group(uid));
+                    policies
+                        .add(policy.clone())
+                        .map_err(|e| EngineError::Combine(Box::new(e)))?;
+                }
+            }
+            let entity = Entity::new_no_attrs(uid.clone(), group.into_iter().collect());
+            Ok::<_, EngineError>(Slice {
+                uid,
+                entity,
+                policies,
+                forbids_groups,
+            })
+        };
+        let actions = Action::ALL
+            .iter()
+            .map(|action| Ok((*action, slice(action.as_str(), family(*action).group)?)))
+            .collect::<Result<_, EngineError>>()?;
+        let reveal = slice(REVEAL, REVEAL_FAMILY.group)?;
+        let rules = parsed
+            .into_iter()
+            .map(|rule| (rule.rule.id.as_str().to_owned(), rule.rule))
+            .collect();
+        Ok(Self {
+            authorizer: Authorizer::new(),
+            vocabulary,
+            rules,
+            actions,
+            reveal,
+            reads_clock,
+        })
+    }
+
+    /// Every rule, by id.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.values()
+    }
+
+    /// Judges one request. Total: whatever fails is a denial, and reveals nothing.
+    pub(crate) fn judge(&self, agents: &Agents, now: Now, request: &Request<'_>) -> Judgement {
+        match self.try_judge(agents, now, request) {
+            Ok(judgement) => judgement,
+            Err(reason) => Judgement {
+                verdict: Verdict::Deny(
+                    Denial::new(Reason::PolicyError, "the policy could not be evaluated")
+                        .with_detail(reason),
+                ),
+                rules: Vec::new(),
+                reveal: BTreeSet::new(),
+            },
+        }
+    }
+
+    /// `Err` holds what failed, in words.
+    fn try_judge(
+        &self,
+        agents: &Agents,
+        now: Now,
+        request: &Request<'_>,
+    ) -> Result<Judgement, String> {
+        let effects = effects(request.operation);
+        let columns = classified(request.operation).map_or(&[][..], |used| &used.columns);
+        let world = World::new(self, agents, now, request, &effects, columns)?;
+
+        let mut rules = BTreeSet::new();
+        let mut refusals = Refusals::default();
+        let mut holds: BTreeSet<RuleId> = BTreeSet::new();
+        for effect in &effects {
+            match self.rule_on(&world, effect, request)? {
+                (Ruling::Permitted(by), held) => {
+                    rules.extend(by);
+                    holds.extend(held);
+                }
+                (Ruling::Forbidden(by), _) => refusals.forbid(effect, by),
+                (Ruling::NotPermitted, _) => refusals.not_permitted.push(effect.clone()),
+                (Ruling::Failed(why), _) => return Err(why),
+            }
+        }
+        let mut reveal = BTreeSet::new();
+        for column in columns {
+            let resource = self.vocabulary.column(request, column);
+            match self.ask(&self.reveal, &world, &resource, &world.unapproved) {
+                Ruling::Permitted(by) => {
+                    rules.extend(by);
+                    reveal.insert(column.id);
+                }
+                Ruling::Forbidden(_) | Ruling::NotPermitted => {}
+                Ruling::Failed(why) => return Err(why),
+            }
+        }
+        let verdict = match refusals.into_denial(self, request) {
+            Some(denial) => {
+                rules.extend(denial.rules.iter().cloned());
+                Verdict::Deny(denial)
+            }
+            None => {
+                rules.extend(holds.iter().cloned());
+                self.hold(agents, request, &effects, &holds)
+            }
+        };
+        Ok(Judgement {
+            verdict,
+            rules: rules.into_iter().collect(),
+            reveal,
+        })
+    }
+
+    /// What becomes of one effect, and the holds that lie on it. Holds are listed only for an
+    /// effect that approval would permit: nobody is asked about what nobody may do.
+    fn rule_on(
+        &self,
+        world: &World,
+        effect: &Effect,
+        request: &Request<'_>,
+    ) -> Result<(Ruling, Vec<RuleId>), String> {
+        let slice = self
+            .actions
+            .get(&effect.action)
+            .ok_or("an action has no policies")?;
+        let kind = entities::type_name(&effect.object);
+        if !family(effect.action).resources.contains(&kind) {
+            let action = effect.action.as_str();
+            return Err(format!(
+                "`{action}` on a {kind} is nothing a policy can speak of"
+            ));
+        }
+        let resource = self.vocabulary.object(request, &effect.object);
+        let ruling = self.ask(slice, world, &resource, &world.unapproved);
+        let Ruling::Forbidden(by) = ruling else {
+            return Ok((ruling, Vec::new()));
+        };
+        let is_hold = |id: &RuleId| {
+            self.rules
+                .get(id.as_str())
+                .is_some_and(|r| r.hold.is_some())
+        };
+        let (holds, others): (Vec<_>, Vec<_>) = by.into_iter().partition(is_hold);
+        if !others.is_empty() {
+            return Ok((Ruling::Forbidden(others), Vec::new()));
+        }
+        let approved = entities::context(world.now, request, true)?;
+        Ok((self.ask(slice, world, &resource, &approved), holds))
+    }
+
+    fn ask(&self, slice: &Slice, world: &World, resource: &EntityUid, context: &Context) -> Ruling {
+        if world.groups_unknown && slice.forbids_groups {
+            return Ruling::Failed(
+                "the token has too many groups to list, and a rule forbids by group".to_owned(),
+            );
+        }
+        let query = Query::new(
+            world.principal.clone(),
+            slice.uid.clone(),
+            resource.clone(),
+            context.clone(),
+            None,
+        );
+        let query = match query {
+            Ok(query) => query,
+            Err(error) => return Ruling::Failed(error.to_string()),
+        };
+        let response = self
+            .authorizer
+            .is_authorized(&query, &slice.policies, &world.entities);
+        if let Some(error) = response.diagnostics().errors().next() {
+            return Ruling::Failed(error.to_string());
+        }
+        let by: Vec<RuleId> = response
+            .diagnostics()
+            .reason()
+            .filter_map(|id| self.rules.get(AsRef::<str>::as_ref(id)))
+            .map(|rule| rule.id.clone())
+            .collect();
+        match response.decision() {
+            Answer::Allow => Ruling::Permitted(by),
+            Answer::Deny if by.is_empty() => Ruling::NotPermitted,
+            Answer::Deny => Ruling::Forbidden(by),
+        }
+    }
+
+    /// Allow, or a hold for those of `matched` which this unit's approvals don't cover.
+    fn hold(
+        &self,
+        agents: &Agents,
+        request: &Request<'_>,
+        effects: &[Effect],
+        matched: &BTreeSet<RuleId>,
+    ) -> Verdict {
+        let missing: Vec<&Rule> = matched
+            .iter()
+            .filter(|id| !request.approved.contains(id))
+            .filter_map(|id| self.rules.get(id.as_str()))
+            .collect();
+        let terms = || {
+            missing
+                .iter()
+                .filter_map(|rule| Some((rule, rule.hold.as_ref()?)))
+        };
+        let Some(expires_in) = terms().map(|(_, hold)| hold.expires_in).min() else {
+            return Verdict::Allow;
+        };
+        let owner = owner(agents, request);
+        let excludes_owner = terms().any(|(_, hold)| hold.excludes_owner);
+        if excludes_owner && owner.is_none() {
+            let rules = missing.iter().map(|rule| rule.id.clone()).collect();
+            return Verdict::Deny(
+                Denial::new(
+                    Reason::Forbidden,
+                    "this needs an approval that the agent's owner may not give, and the owner is unknown",
+                )
+                .with_hint("list the agent with its owner in agents.toml")
+                .with_rules(rules),
+            );
+        }
+        Verdict::Hold(Hold {
+            requirements: terms()
+                .map(|(rule, hold)| Requirement {
+                    rule: rule.id.clone(),
+                    reviewers: hold.reviewers.clone(),
+                    approvers: hold.approvers,
+                })
+                .collect(),
+            expires_in: expires_in.max(Duration::from_secs(1)),
+            message: missing
+                .iter()
+                .find_map(|rule| rule.message.clone())
+                .unwrap_or_else(|| words::held(effects, request)),
+            excluded_owner: owner.filter(|_| excludes_owner),
+        })
+    }
+}
+
+/// Who answers for the agent: the person listed, or the person whose token it is.
+fn owner(agents: &Agents, request: &Request<'_>) -> Option<gateway_core::id::ObjectId> {
+    let principal = request.principal;
+    agents
+        .find(principal)
+        .and_then(|agent| agent.owner)
+        .or(match principal.kind {
+            PrincipalKind::User => Some(principal.object),
+            PrincipalKind::Application => None,
+        })
+}
+
+/// The operation's effects; `opaque` is added where an analysis forgot it.
+fn effects(operation: &Operation) -> Vec<Effect> {
+    let mut effects = operation.effects().to_vec();
+    if let Operation::Sql(unit) = operation {
+        match unit.analysis.inspection {
+            Inspection::Opaque { .. } => {
+                effects.push(Effect {
+                    action: Action::Opaque,
+                    object: Object::Target,
+                });
+            }
+            Inspection::Full => {}
+        }
+    }
+    effects.sort();
+    effects.dedup();
+    effects
+}
+
+/// What the operation does with classified data, if its family has any.
+pub(crate) fn classified(operation: &Operation) -> Option<&ClassifiedUse> {
+    match operation {
+        Operation::Session(_) => None,
+        Operation::Sql(unit) => Some(&unit.analysis.classified),
+    }
+}
+
+/// Whether a policy's action clause can match the action. When in doubt, yes.
+fn may_match(policy: &Policy, action: &EntityUid, group: Option<&EntityUid>) -> bool {
+    match policy.action_constraint() {
+        ActionConstraint::Any => true,
+        ActionConstraint::Eq(uid) => uid == *action,
+        ActionConstraint::In(uids) => uids.iter().any(|uid| uid == action || Some(uid) == group),
+    }
+}
+
+/// What Cedar evaluates against: one for all effects of a request.
+struct World {
+    principal: EntityUid,
+    entities: Entities,
+    unapproved: Context,
+    now: Now,
+    groups_unknown: bool,
+}
+
+impl World {
+    fn new(
+        engine: &Engine,
+        agents: &Agents,
+        now: Now,
+        request: &Request<'_>,
+        effects: &[Effect],
+        columns: &[std::sync::Arc<gateway_core::mask::ClassifiedColumn>],
+    ) -> Result<Self, String> {
+        let vocabulary = &engine.vocabulary;
+        let agent = agents.find(request.principal);
+        let principal = vocabulary.principal_entity(request.principal, agent)?;
+        let uid = principal.uid();
+        let mut entities = vec![principal];
+        let actions: BTreeSet<Action> = effects.iter().map(|effect| effect.action).collect();
+        let slices = actions
+            .iter()
+            .filter_map(|action| engine.actions.get(action));
+        entities.extend(slices.map(|slice| slice.entity.clone()));
+        let objects: BTreeSet<&Object> = effects.iter().map(|effect| &effect.object).collect();
+        for object in objects {
+            entities.push(vocabulary.object_entity(request, object)?);
+        }
+        if !columns.is_empty() {
+            entities.push(engine.reveal.entity.clone());
+        }
+        for column in columns {
+            entities.push(vocabulary.column_entity(request, column)?);
+        }
+        Ok(Self {
+            principal: uid,
+            entities: Entities::from_entities(entities, None).map_err(|e| e.to_string())?,
+            unapproved: entities::context(now, request, false)?,
+            now,
+            groups_unknown: matches!(request.principal.groups, Groups::Overage),
+        })
+    }
+}
+
+/// Effects that may not be, by why.
+#[derive(Default)]
+struct Refusals {
+    forbidden: Vec<(Effect, Vec<RuleId>)>,
+    not_permitted: Vec<Effect>,
+}
+
+impl Refusals {
+    fn forbid(&mut self, effect: &Effect, by: Vec<RuleId>) {
+        self.forbidden.push((effect.clone(), by));
+    }
+
+    fn into_denial(self, engine: &Engine, request: &Request<'_>) -> Option<Denial> {
+        if let Some((effect, _)) = self.forbidden.first() {
+            let rules: BTreeSet<RuleId> = self
+                .forbidden
+                .iter()
+                .flat_map(|(_, by)| by)
+                .cloned()
+                .collect();
+            let message = rules
+                .iter()
+                .find_map(|id| engine.rules.get(id.as_str())?.message.clone())
+                .unwrap_or_else(|| format!("{} is forbidden", words::effect(effect, request)));
+            let denial = Denial::new(Reason::Forbidden, message)
+                .with_detail(words::list(self.forbidden.iter().map(|(e, _)| e), request))
+                .with_rules(rules.into_iter().collect());
+            return Some(denial);
+        }
+        let effect = self.not_permitted.first()?;
+        let message = format!(
+            "{} is not permitted by any rule",
+            words::effect(effect, request)
+        );
+        let uid = engine.vocabulary.object(request, &effect.object);
+        let mut denial = Denial::new(Reason::NotPermitted, message).with_hint(format!(
+            "a rule would name Action::\"{}\" and {uid}",
+            effect.action.as_str()
+        ));
+        if self.not_permitted.len() > 1 {
+            denial = denial.with_detail(words::list(&self.not_permitted, request));
+        }
+        if let (Action::Opaque, Operation::Sql(unit)) = (effect.action, request.operation)
+            && let Inspection::Opaque { reason } = &unit.analysis.inspection
+        {
+            denial = denial.with_detail(reason.clone());
+        }
+        Some(denial)
+    }
+}
+
+#[cfg(test)]
+mod tests;
