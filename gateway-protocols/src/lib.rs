@@ -2,3 +2,5 @@
 
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "pg-native")]
+pub mod sql;
