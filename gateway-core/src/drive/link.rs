@@ -94,6 +94,11 @@ impl Link {
         self.ended || !matches!(self.stream, Stream::Plain(_) | Stream::Tls(_))
     }
 
+    /// Whether the peer has closed its side.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.ended
+    }
+
     pub(super) fn finish(&mut self) {
         self.finish = true;
     }

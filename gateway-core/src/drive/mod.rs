@@ -199,6 +199,12 @@ where
     fn handle(&mut self, input: Input<'_, BytesMut>) {
         let now = self.services.now();
         self.gate.handle(now, input);
+        self.offer_rest(now);
+    }
+
+    /// Offers untaken input again; an ended side also when there is none left, because its end may
+    /// have been waited for.
+    fn offer_rest(&mut self, now: Now) {
         for (from, link) in [
             (Side::Agent, &mut self.agent),
             (Side::Target, &mut self.target),
@@ -318,6 +324,10 @@ where
                     Side::Target => &mut self.target.input,
                 };
                 self.gate.handle(now, Input::Data { from: side, data });
+                if side == Side::Target {
+                    // What the agent sent may have waited for this.
+                    self.offer_rest(now);
+                }
             }
             Poll::Ready(Err(error)) => {
                 tracing::debug!(session = %self.gate.session(), ?side, %error, "read failed");

@@ -236,6 +236,10 @@ impl<W: Wire> Gate<W> {
         };
         if let Err(error) = result {
             self.core.incident(now, &error);
+            // The wire has failed already; a second error adds nothing.
+            let _ = self
+                .notify(now, Event::Closing(error.reason.clone()))
+                .is_ok();
             self.core.close(now, error.reason);
         }
         if let Some(fault) = self.core.fault.take() {

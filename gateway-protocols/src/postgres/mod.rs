@@ -4,4 +4,8 @@
 
 pub mod frame;
 pub mod message;
+pub mod reply;
 pub mod scram;
+pub mod session;
+
+pub use session::Session;

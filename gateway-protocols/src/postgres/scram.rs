@@ -323,6 +323,21 @@ impl SaltedPassword {
         Ok(Self(salted))
     }
 
+    /// A salted password that was derived elsewhere; `None` unless it is 32 bytes.
+    #[must_use]
+    pub fn from_bytes(salted: &[u8]) -> Option<Self> {
+        salted
+            .try_into()
+            .ok()
+            .map(|salted| Self(Zeroizing::new(salted)))
+    }
+
+    /// The 32 bytes, as secret as the password.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_ref()
+    }
+
     fn hmac(&self, text: &[u8]) -> [u8; HASH_BYTES] {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.0.as_ref());
         let mut out = [0; HASH_BYTES];

@@ -102,6 +102,39 @@ impl<'a> ReportFields<'a> {
             .map(|(_, text)| text)
     }
 
+    /// Appends the report under `tag` with `message` as its message and without any field that can
+    /// hold a value: severity, SQLSTATE, position and names out of the catalogue stay.
+    ///
+    /// # Errors
+    /// [`EncodeError::InteriorNul`] for a zero byte in `message`; `out` is then as it was.
+    pub fn encode_scrubbed(
+        &self,
+        tag: u8,
+        message: &str,
+        out: &mut BytesMut,
+    ) -> Result<(), EncodeError> {
+        super::wire::framed(Some(tag), out, |out| {
+            let mut rest = self.fields;
+            while let Some((&code, after)) = rest.split_first() {
+                let Ok((next, text)) = string(after) else {
+                    break;
+                };
+                rest = next;
+                if matches!(
+                    code,
+                    b'S' | b'V' | b'C' | b'P' | b's' | b't' | b'c' | b'd' | b'n'
+                ) {
+                    out.put_u8(code);
+                    put_string(out, text)?;
+                }
+            }
+            out.put_u8(b'M');
+            put_string(out, message.as_bytes())?;
+            out.put_u8(0);
+            Ok(())
+        })
+    }
+
     fn read(input: &'a [u8]) -> Parsed<'a, Self> {
         let mut behind = input;
         loop {
@@ -204,6 +237,8 @@ impl Severity {
 pub struct SqlState([u8; 5]);
 
 impl SqlState {
+    /// `00000`: no error.
+    pub const SUCCESS: Self = Self(*b"00000");
     /// `08P01`: the peer broke the protocol.
     pub const PROTOCOL_VIOLATION: Self = Self(*b"08P01");
     /// `08006`: the connection failed.
@@ -212,6 +247,12 @@ impl SqlState {
     pub const FEATURE_NOT_SUPPORTED: Self = Self(*b"0A000");
     /// `25P02`: the transaction has failed and only its end is accepted.
     pub const IN_FAILED_TRANSACTION: Self = Self(*b"25P02");
+    /// `26000`: no such prepared statement.
+    pub const INVALID_STATEMENT_NAME: Self = Self(*b"26000");
+    /// `3D000`: no such database.
+    pub const INVALID_CATALOG_NAME: Self = Self(*b"3D000");
+    /// `34000`: no such portal.
+    pub const INVALID_CURSOR_NAME: Self = Self(*b"34000");
     /// `28000`: not allowed to connect.
     pub const INVALID_AUTHORIZATION: Self = Self(*b"28000");
     /// `28P01`: wrong password.

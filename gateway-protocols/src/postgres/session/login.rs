@@ -1,0 +1,643 @@
+//! From the first byte to the first ReadyForQuery: the agent proves itself by its token, over TLS
+//! only; the gateway proves itself to the target by SCRAM, or by a token of its own, over TLS only.
+//!
+//! ```text
+//! ExpectStartup --SSLRequest--> ExpectAgentTls --> ExpectStartup --StartupMessage--> ExpectRoute
+//!   --> ExpectPassword --> ExpectPrincipal --policy--> ExpectTargetLogin --> ExpectConnection
+//!   --SSLRequest--> ExpectTlsAnswer --> ExpectTargetTls --StartupMessage--> ExpectAuthentication
+//!   --SCRAM--> ExpectTargetReady --> ExpectCancelKey --> relay
+//! ExpectStartup --CancelRequest--> ended
+//! ```
+
+use bytes::{Buf, Bytes, BytesMut};
+use gateway_core::{
+    decision::{Denial, Reason},
+    id::AskId,
+    record::CloseReason,
+    wire::{Answer, Control, Event, Question, Side, TargetLogin, TargetProof, Turn, WireError},
+};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{startup::Settings, words};
+use crate::postgres::{
+    frame::{self, Decoder, Frame, FrameLimits},
+    message::{
+        Authentication, Backend, BackendKeyData, Message, NegotiateProtocolVersion,
+        PasswordMessage, ReadyForQuery, SaslInitialResponse, SaslResponse, Severity, SqlState,
+        Startup, StartupPacket, TransactionStatus, Version, backend_length, frontend_length, tag,
+    },
+    scram::{
+        Challenge, ChannelBinding, EndPoint, ExpectServerFinal, ExpectServerFirst, Nonce,
+        SCRAM_SHA_256, SCRAM_SHA_256_PLUS, SaltedPassword,
+    },
+};
+
+type Result<T> = std::result::Result<T, WireError>;
+
+/// What the relay needs of a finished login.
+#[derive(Debug)]
+pub(super) struct Established {
+    /// The target's own cancel key: process id and secret.
+    pub(super) target_key: (i32, Bytes),
+}
+
+/// A login under way.
+#[derive(Debug)]
+pub(super) struct Login {
+    state: State,
+    tls: bool,
+    tls_refused: bool,
+    version: Version,
+    settings: Settings,
+    database: String,
+    agent_frames: Decoder,
+    target_frames: Decoder,
+    certificate: Option<Vec<u8>>,
+    statuses: BytesMut,
+    target_key: Option<(i32, Bytes)>,
+}
+
+#[derive(Debug)]
+enum State {
+    ExpectStartup,
+    ExpectAgentTls,
+    ExpectRoute(AskId),
+    ExpectPassword,
+    ExpectPrincipal(AskId),
+    ExpectTargetLogin(AskId),
+    ExpectConnection(TargetLogin),
+    ExpectTlsAnswer(TargetLogin),
+    ExpectTargetTls(TargetLogin),
+    ExpectAuthentication(TargetLogin),
+    ExpectServerFirst(ExpectServerFirst),
+    ExpectSaltedPassword(AskId, Challenge),
+    ExpectServerFinal(ExpectServerFinal),
+    ExpectOk,
+    ExpectTargetReady,
+    ExpectCancelKey(AskId),
+    Ended,
+}
+
+impl Login {
+    pub(super) fn new(limits: FrameLimits) -> Self {
+        Self {
+            state: State::ExpectStartup,
+            tls: false,
+            tls_refused: false,
+            version: Version::V3_0,
+            settings: Settings::default(),
+            database: String::new(),
+            agent_frames: Decoder::new(limits),
+            target_frames: Decoder::new(limits),
+            certificate: None,
+            statuses: BytesMut::new(),
+            target_key: None,
+        }
+    }
+
+    pub(super) fn receive_agent(
+        &mut self,
+        input: &mut BytesMut,
+        turn: &mut Turn<'_, Bytes>,
+    ) -> Result<()> {
+        match self.state {
+            State::ExpectStartup => self.on_startup_bytes(input, turn),
+            State::ExpectPassword => self.on_password_bytes(input, turn),
+            // Whatever else a client sends before ReadyForQuery waits in its buffer.
+            _ => Ok(()),
+        }
+    }
+
+    fn on_startup_bytes(&mut self, input: &mut BytesMut, turn: &mut Turn<'_, Bytes>) -> Result<()> {
+        let packet = match frame::decode_startup(input, frame::STARTUP_BODY_BYTES_MAX) {
+            Ok(Some(packet)) => packet,
+            Ok(None) => return Ok(()),
+            Err(error) => return self.reject(turn, "malformed", &error.to_string()),
+        };
+        match StartupPacket::parse(&packet) {
+            Ok(StartupPacket::SslRequest) if self.tls || self.tls_refused => {
+                self.reject(turn, "malformed", "a second SSLRequest")
+            }
+            Ok(StartupPacket::SslRequest) => {
+                if !input.is_empty() {
+                    // CVE-2021-23214: bytes behind the request would be taken for encrypted ones.
+                    return self.reject(turn, "malformed", "data behind the SSLRequest");
+                }
+                turn.greet(Bytes::from_static(b"S"));
+                turn.start_tls(Side::Agent);
+                self.state = State::ExpectAgentTls;
+                Ok(())
+            }
+            Ok(StartupPacket::GssEncRequest) => {
+                if !input.is_empty() {
+                    return self.reject(turn, "malformed", "data behind the GSSENCRequest");
+                }
+                turn.greet(Bytes::from_static(b"N"));
+                Ok(())
+            }
+            Ok(StartupPacket::Cancel(cancel)) => {
+                let key = cancel.key.to_vec();
+                turn.tell(Question::Cancel {
+                    process: cancel.process_id,
+                    key,
+                });
+                self.state = State::Ended;
+                turn.close(CloseReason::AgentClosed);
+                Ok(())
+            }
+            Ok(StartupPacket::Startup(startup)) => self.on_startup(&startup, turn),
+            Err(error) => self.reject(turn, "malformed", &error.to_string()),
+        }
+    }
+
+    fn on_startup(&mut self, startup: &Startup<'_>, turn: &mut Turn<'_, Bytes>) -> Result<()> {
+        let settings = match Settings::read(startup) {
+            Ok(settings) => settings,
+            Err(refusal) => {
+                return self.refuse(turn, SqlState::FEATURE_NOT_SUPPORTED, refusal);
+            }
+        };
+        if !self.tls {
+            let message = "the gateway takes access tokens over TLS only";
+            turn.reject_login("no_tls", &settings.user);
+            return self.end(
+                turn,
+                SqlState::INVALID_AUTHORIZATION,
+                message,
+                Some("Use sslmode=verify-full."),
+            );
+        }
+        self.version = startup.version;
+        if startup.version > Version::V3_2 || !settings.unknown_options.is_empty() {
+            let minor = startup.version.minor.min(Version::V3_2.minor);
+            self.version = Version { major: 3, minor };
+            let negotiate = NegotiateProtocolVersion {
+                newest: 3 << 16 | u32::from(minor),
+                unknown_options: settings
+                    .unknown_options
+                    .iter()
+                    .map(String::as_bytes)
+                    .collect(),
+            };
+            turn.greet(words::encoded(|out| negotiate.encode(out)));
+        }
+        let requested = settings.database.clone();
+        self.settings = settings;
+        self.state = State::ExpectRoute(turn.ask(Question::Route { requested }));
+        Ok(())
+    }
+
+    fn on_password_bytes(
+        &mut self,
+        input: &mut BytesMut,
+        turn: &mut Turn<'_, Bytes>,
+    ) -> Result<()> {
+        let frame = match self.agent_frames.decode(input, frontend_length) {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Ok(()),
+            Err(error) => return self.reject(turn, "malformed", &error.to_string()),
+        };
+        let Frame::Whole {
+            tag: tag::frontend::AUTHENTICATION_RESPONSE,
+            bytes,
+        } = frame
+        else {
+            return self.reject(turn, "malformed", "a message before the login is complete");
+        };
+        let password = PasswordMessage::parse(frame::body(&bytes))
+            .ok()
+            .and_then(|message| std::str::from_utf8(message.password).ok())
+            .map(|password| SecretString::from(password.to_owned()));
+        let Some(secret) = password else {
+            return self.reject(turn, "malformed", "the password message is malformed");
+        };
+        let claimed_user = self.settings.user.clone();
+        let ask = turn.ask(Question::Authenticate {
+            claimed_user,
+            secret,
+        });
+        self.state = State::ExpectPrincipal(ask);
+        Ok(())
+    }
+
+    /// `Some` when the login is complete.
+    pub(super) fn notify(
+        &mut self,
+        event: Event,
+        turn: &mut Turn<'_, Bytes>,
+    ) -> Result<Option<Established>> {
+        match event {
+            Event::TlsReady(Side::Agent, _) => {
+                self.tls = true;
+                self.state = State::ExpectStartup;
+            }
+            Event::TlsReady(Side::Target, facts) => {
+                self.certificate = facts.peer_certificate;
+                self.start_target(turn)?;
+            }
+            Event::Connected => {
+                if let State::ExpectConnection(login) = self.take() {
+                    turn.pass(
+                        Control::Login,
+                        words::encoded(|out| StartupPacket::SslRequest.encode(out)),
+                    );
+                    self.state = State::ExpectTlsAnswer(login);
+                }
+            }
+            Event::ConnectFailed(why) => {
+                let denial = Denial::new(
+                    Reason::Protocol,
+                    format!("the target can't be reached: {why}"),
+                );
+                turn.refuse_session(denial);
+                let message = "the target can't be reached";
+                self.end(turn, SqlState::CONNECTION_FAILURE, message, None)?;
+            }
+            Event::Answer(id, answer) => return self.on_answer(id, answer, turn),
+            Event::Eof(Side::Agent) => {
+                self.state = State::Ended;
+                turn.close(CloseReason::AgentClosed);
+            }
+            Event::Eof(Side::Target) => {
+                let message = "the target closed its connection during the login";
+                turn.refuse_session(Denial::new(Reason::Protocol, message));
+                self.end(turn, SqlState::CONNECTION_FAILURE, message, None)?;
+            }
+            Event::Closing(reason) => {
+                if !matches!(self.state, State::Ended | State::ExpectAgentTls) {
+                    turn.greet(words::farewell(&reason));
+                }
+                self.state = State::Ended;
+            }
+            Event::Started | Event::Ruled(..) | Event::CancelRequested | Event::Stale => {}
+        }
+        Ok(None)
+    }
+
+    fn on_answer(
+        &mut self,
+        id: AskId,
+        answer: Answer,
+        turn: &mut Turn<'_, Bytes>,
+    ) -> Result<Option<Established>> {
+        match (self.take(), answer) {
+            (State::ExpectRoute(asked), Answer::Route(Ok(route))) if asked == id => {
+                self.database = route.database;
+                turn.greet(words::encoded(|out| {
+                    Authentication::CleartextPassword.encode(out)
+                }));
+                self.state = State::ExpectPassword;
+            }
+            (State::ExpectRoute(asked), Answer::Route(Err(denial))) if asked == id => {
+                self.refuse(turn, SqlState::INVALID_CATALOG_NAME, denial)?;
+            }
+            (State::ExpectPrincipal(asked), Answer::Authenticated(Ok(_))) if asked == id => {
+                match turn.open() {
+                    Ok(()) => {
+                        self.state = State::ExpectTargetLogin(turn.ask(Question::TargetLogin))
+                    }
+                    Err(denial) => {
+                        turn.greet(words::refusal(
+                            Severity::Fatal,
+                            SqlState::INVALID_AUTHORIZATION,
+                            &denial,
+                        ));
+                        turn.close(CloseReason::Refused);
+                    }
+                }
+            }
+            (State::ExpectPrincipal(asked), Answer::Authenticated(Err(reason))) if asked == id => {
+                turn.reject_login(&reason, &self.settings.user);
+                let message = format!("the access token was refused: {reason}");
+                self.end(turn, SqlState::INVALID_PASSWORD, &message, None)?;
+            }
+            (State::ExpectTargetLogin(asked), Answer::TargetLogin(Ok(login))) if asked == id => {
+                turn.connect();
+                self.state = State::ExpectConnection(login);
+            }
+            (State::ExpectSaltedPassword(asked, challenge), Answer::SaltedPassword(salted))
+                if asked == id =>
+            {
+                let Some(salted) = SaltedPassword::from_bytes(salted.expose_secret()) else {
+                    return self.target_failed(turn, "the salted password has a wrong size");
+                };
+                let (message, next) = challenge.client_final(&salted);
+                let response = words::encoded(|out| SaslResponse(message.as_bytes()).encode(out));
+                turn.pass(Control::Login, response);
+                self.state = State::ExpectServerFinal(next);
+            }
+            (State::ExpectCancelKey(asked), Answer::CancelKey { process, key }) if asked == id => {
+                return Ok(Some(self.finish(process, &key, turn)));
+            }
+            (State::ExpectTargetLogin(_), Answer::TargetLogin(Err(why))) => {
+                return self.target_failed(turn, &format!("no credential for the target: {why}"));
+            }
+            (state, Answer::Unanswered) if state.waits_for(id) => {
+                let message = "the gateway couldn't complete the login in time";
+                turn.refuse_session(Denial::new(Reason::NoAnswer, message));
+                self.end(turn, SqlState::CANNOT_CONNECT_NOW, message, None)?;
+            }
+            (state, _) => self.state = state,
+        }
+        Ok(None)
+    }
+
+    pub(super) fn receive_target(
+        &mut self,
+        input: &mut BytesMut,
+        turn: &mut Turn<'_, Bytes>,
+    ) -> Result<()> {
+        if matches!(self.state, State::ExpectTlsAnswer(_)) {
+            return self.on_tls_answer(input, turn);
+        }
+        while self.reads_target() {
+            let decoded = self.target_frames.decode(input, backend_length);
+            let frame = decoded.map_err(|e| WireError::protocol(Side::Target, e.to_string()))?;
+            let Some(Frame::Whole { tag, bytes }) = frame else {
+                return match frame {
+                    None => Ok(()),
+                    Some(_) => self.target_failed(turn, "a row during the login").map(drop),
+                };
+            };
+            let message = Backend::parse(tag, frame::body(&bytes))
+                .map_err(|e| WireError::protocol(Side::Target, e.to_string()))?;
+            self.on_target(&message, turn)?;
+        }
+        Ok(())
+    }
+
+    fn reads_target(&self) -> bool {
+        matches!(
+            self.state,
+            State::ExpectAuthentication(_)
+                | State::ExpectServerFirst(_)
+                | State::ExpectServerFinal(_)
+                | State::ExpectOk
+                | State::ExpectTargetReady
+        )
+    }
+
+    fn on_tls_answer(&mut self, input: &mut BytesMut, turn: &mut Turn<'_, Bytes>) -> Result<()> {
+        let Some(&answer) = input.first() else {
+            return Ok(());
+        };
+        input.advance(1);
+        match (answer, self.take()) {
+            (b'S', State::ExpectTlsAnswer(login)) if input.is_empty() => {
+                turn.start_tls(Side::Target);
+                self.state = State::ExpectTargetTls(login);
+                Ok(())
+            }
+            (b'N', _) => self
+                .target_failed(turn, "the target offers no TLS")
+                .map(drop),
+            _ => self
+                .target_failed(turn, "the target's answer to SSLRequest is wrong")
+                .map(drop),
+        }
+    }
+
+    /// SPEC: threats D03: the startup is built from scratch, never forwarded.
+    fn start_target(&mut self, turn: &mut Turn<'_, Bytes>) -> Result<()> {
+        let State::ExpectTargetTls(login) = self.take() else {
+            return Ok(());
+        };
+        let pinned: &[(&str, &str)] = &[
+            ("client_encoding", "UTF8"),
+            ("standard_conforming_strings", "on"),
+        ];
+        let mut parameters: Vec<(&[u8], &[u8])> = vec![
+            (b"user", login.user.as_bytes()),
+            (b"database", self.database.as_bytes()),
+        ];
+        parameters.extend(
+            pinned
+                .iter()
+                .map(|(name, value)| (name.as_bytes(), value.as_bytes())),
+        );
+        let wanted = self.settings.forwarded.iter();
+        parameters.extend(wanted.map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+        let packet = StartupPacket::Startup(Startup {
+            version: Version::V3_0,
+            parameters,
+        });
+        turn.pass(Control::Login, words::encoded(|out| packet.encode(out)));
+        self.state = State::ExpectAuthentication(login);
+        Ok(())
+    }
+
+    fn on_target(&mut self, message: &Backend<'_>, turn: &mut Turn<'_, Bytes>) -> Result<()> {
+        match (self.take(), message) {
+            (_, Backend::ErrorResponse(error)) => {
+                let text = |field| error.0.get(field).map(String::from_utf8_lossy);
+                use crate::postgres::message::ReportField::{Code, Message};
+                let why = format!(
+                    "{} ({})",
+                    text(Message).unwrap_or_default(),
+                    text(Code).unwrap_or_default()
+                );
+                self.target_failed(turn, &why).map(drop)
+            }
+            (state, Backend::NoticeResponse(_)) => {
+                self.state = state;
+                Ok(())
+            }
+            (State::ExpectAuthentication(login), Backend::Authentication(request)) => {
+                self.on_authentication(login, request, turn)
+            }
+            (
+                State::ExpectServerFirst(first),
+                Backend::Authentication(Authentication::SaslContinue(data)),
+            ) => match first.server_first(data) {
+                Ok(challenge) => {
+                    let salt = challenge.salt().to_vec();
+                    let iterations = challenge.iterations();
+                    let ask = turn.ask(Question::SaltPassword { salt, iterations });
+                    self.state = State::ExpectSaltedPassword(ask, challenge);
+                    Ok(())
+                }
+                Err(error) => self.target_failed(turn, &error.to_string()).map(drop),
+            },
+            (
+                State::ExpectServerFinal(last),
+                Backend::Authentication(Authentication::SaslFinal(data)),
+            ) => match last.verify(data) {
+                Ok(()) => {
+                    self.state = State::ExpectOk;
+                    Ok(())
+                }
+                Err(error) => self.target_failed(turn, &error.to_string()).map(drop),
+            },
+            (State::ExpectOk, Backend::Authentication(Authentication::Ok)) => {
+                self.state = State::ExpectTargetReady;
+                Ok(())
+            }
+            (State::ExpectTargetReady, message) => self.on_target_ready(message, turn),
+            (_, _) => self
+                .target_failed(turn, "an unexpected message during the login")
+                .map(drop),
+        }
+    }
+
+    fn on_authentication(
+        &mut self,
+        login: TargetLogin,
+        request: &Authentication<'_>,
+        turn: &mut Turn<'_, Bytes>,
+    ) -> Result<()> {
+        match (&login.proof, request) {
+            (TargetProof::Password, Authentication::Sasl(mechanisms)) => {
+                let offers = |name: &str| mechanisms.iter().any(|m| m == name.as_bytes());
+                let end_point = self
+                    .certificate
+                    .as_deref()
+                    .and_then(|der| EndPoint::of_certificate(der).ok());
+                let binding = match end_point {
+                    Some(end_point) if offers(SCRAM_SHA_256_PLUS) => {
+                        ChannelBinding::ServerEndPoint(end_point)
+                    }
+                    Some(_) if offers(SCRAM_SHA_256) => ChannelBinding::NotOffered,
+                    None if offers(SCRAM_SHA_256) => ChannelBinding::Unsupported,
+                    Some(_) | None => {
+                        return self.target_failed(turn, "no SCRAM-SHA-256").map(drop);
+                    }
+                };
+                let nonce = match Nonce::new(&login.nonce) {
+                    Ok(nonce) => nonce,
+                    Err(error) => return self.target_failed(turn, &error.to_string()).map(drop),
+                };
+                let first = ExpectServerFirst::new(binding, nonce);
+                let data = first.message();
+                let initial = SaslInitialResponse {
+                    mechanism: first.mechanism().as_bytes(),
+                    data: Some(data.as_bytes()),
+                };
+                turn.pass(Control::Login, words::encoded(|out| initial.encode(out)));
+                self.state = State::ExpectServerFirst(first);
+                Ok(())
+            }
+            (TargetProof::Token(token), Authentication::CleartextPassword) => {
+                let password = token.expose_secret().as_bytes();
+                let message = words::encoded(|out| PasswordMessage { password }.encode(out));
+                turn.pass(Control::Login, message);
+                self.state = State::ExpectOk;
+                Ok(())
+            }
+            // Never a password in clear, nor its MD5, nor no proof at all of who the target is.
+            _ => self
+                .target_failed(
+                    turn,
+                    "the target asks for an authentication that isn't allowed",
+                )
+                .map(drop),
+        }
+    }
+
+    fn on_target_ready(&mut self, message: &Backend<'_>, turn: &mut Turn<'_, Bytes>) -> Result<()> {
+        self.state = State::ExpectTargetReady;
+        match message {
+            Backend::ParameterStatus(status) => {
+                super::pins::check(status)?;
+                if self.statuses.len() > frame::STARTUP_BODY_BYTES_MAX {
+                    return self.target_failed(turn, "too many parameters").map(drop);
+                }
+                let _ = status.encode(&mut self.statuses).is_ok();
+                Ok(())
+            }
+            Backend::BackendKeyData(key) => {
+                self.target_key = Some((key.process_id, Bytes::copy_from_slice(key.key)));
+                Ok(())
+            }
+            Backend::ReadyForQuery(_) => {
+                let length = if self.version >= Version::V3_2 { 32 } else { 4 };
+                self.state = State::ExpectCancelKey(turn.ask(Question::CancelKey { length }));
+                Ok(())
+            }
+            _ => self
+                .target_failed(turn, "an unexpected message during the login")
+                .map(drop),
+        }
+    }
+
+    fn finish(&mut self, process_id: i32, key: &[u8], turn: &mut Turn<'_, Bytes>) -> Established {
+        self.state = State::Ended;
+        turn.greet(words::encoded(|out| Authentication::Ok.encode(out)));
+        turn.greet(self.statuses.split().freeze());
+        turn.greet(words::encoded(|out| {
+            BackendKeyData { process_id, key }.encode(out)
+        }));
+        let ready = ReadyForQuery {
+            status: TransactionStatus::Idle,
+        };
+        turn.greet(words::encoded(|out| ready.encode(out)));
+        turn.established();
+        Established {
+            target_key: self.target_key.take().unwrap_or_default(),
+        }
+    }
+
+    /// Ends the session because of the target. The agent learns that, not the target's words.
+    fn target_failed(
+        &mut self,
+        turn: &mut Turn<'_, Bytes>,
+        why: &str,
+    ) -> Result<Option<Established>> {
+        turn.refuse_session(Denial::new(
+            Reason::Protocol,
+            format!("target login: {why}"),
+        ));
+        let message = "the gateway couldn't log in at the target";
+        self.end(turn, SqlState::CONNECTION_FAILURE, message, None)?;
+        Ok(None)
+    }
+
+    /// Refuses a login whose client broke the protocol.
+    fn reject(&mut self, turn: &mut Turn<'_, Bytes>, reason: &str, why: &str) -> Result<()> {
+        turn.reject_login(reason, &self.settings.user);
+        self.end(turn, SqlState::PROTOCOL_VIOLATION, why, None)
+    }
+
+    /// Refuses a session for a reason that the agent can mend.
+    fn refuse(&mut self, turn: &mut Turn<'_, Bytes>, code: SqlState, denial: Denial) -> Result<()> {
+        turn.greet(words::refusal(Severity::Fatal, code, &denial));
+        turn.refuse_session(denial);
+        self.state = State::Ended;
+        turn.close(CloseReason::Refused);
+        Ok(())
+    }
+
+    fn end(
+        &mut self,
+        turn: &mut Turn<'_, Bytes>,
+        code: SqlState,
+        message: &str,
+        hint: Option<&str>,
+    ) -> Result<()> {
+        turn.greet(words::report(Severity::Fatal, code, message, None, hint));
+        self.state = State::Ended;
+        turn.close(CloseReason::Refused);
+        Ok(())
+    }
+
+    fn take(&mut self) -> State {
+        std::mem::replace(&mut self.state, State::Ended)
+    }
+
+    /// Hands the decoders over to the relay: both are at a message boundary.
+    pub(super) fn into_decoders(self) -> (Decoder, Decoder) {
+        (self.agent_frames, self.target_frames)
+    }
+}
+
+impl State {
+    fn waits_for(&self, id: AskId) -> bool {
+        match self {
+            Self::ExpectRoute(asked)
+            | Self::ExpectPrincipal(asked)
+            | Self::ExpectTargetLogin(asked)
+            | Self::ExpectSaltedPassword(asked, _)
+            | Self::ExpectCancelKey(asked) => *asked == id,
+            _ => false,
+        }
+    }
+}

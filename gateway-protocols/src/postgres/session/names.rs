@@ -1,0 +1,186 @@
+//! What prepared statement and portal names mean: the target's answers decide, not our sending.
+//!
+//! A failed Parse keeps the old statement and messages after an error are skipped, so a definition
+//! counts only once the target has confirmed it. A name used behind its still unconfirmed
+//! definition means that definition, as long as no Sync lies between: if the definition fails, the
+//! use is skipped with it. Beyond a Sync that isn't so, and the use must wait.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use gateway_core::{
+    id::UnitId,
+    operation::{Bindings, SqlUnit},
+    wire::Analysed,
+};
+
+use crate::postgres::reply::{Expected, Reply, ReplyQueue};
+
+/// A prepared statement.
+#[derive(Debug)]
+pub struct Statement {
+    /// Its exact text.
+    pub text: Arc<str>,
+    /// What it does.
+    pub analysed: Analysed,
+    /// When it was analysed: older than the session's epoch means analyse again.
+    pub epoch: u64,
+}
+
+/// A portal: a statement with values.
+#[derive(Clone, Debug)]
+pub struct Portal {
+    /// What executing it does, for asking again once its unit has finished.
+    pub operation: SqlUnit,
+    /// Its unit, until that has finished.
+    pub unit: Option<UnitId>,
+    /// Its columns are known, or will be before its rows come.
+    pub described: bool,
+}
+
+impl Portal {
+    /// The values it was bound to.
+    #[must_use]
+    pub fn bindings(&self) -> Option<&Bindings> {
+        self.operation.bindings.as_ref()
+    }
+}
+
+/// What a name means now.
+#[derive(Debug)]
+pub(super) enum Meaning<T> {
+    /// This.
+    Known(T),
+    /// Nothing that we have let through.
+    Unknown,
+    /// The target will tell: wait until it has answered.
+    Undecided,
+}
+
+/// Confirmed statements and portals.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    statements: BTreeMap<Bytes, Arc<Statement>>,
+    portals: BTreeMap<Bytes, Portal>,
+}
+
+impl Names {
+    pub(super) fn len(&self) -> usize {
+        self.statements.len() + self.portals.len()
+    }
+
+    pub(super) fn statement(&self, name: &[u8], replies: &ReplyQueue) -> Meaning<Arc<Statement>> {
+        let mut beyond_sync = false;
+        for expected in replies.newest_first() {
+            let found = match &expected.reply {
+                Reply::Parse(defined, statement) if defined == name => {
+                    Some(Meaning::Known(Arc::clone(statement)))
+                }
+                Reply::CloseStatement(closed) if closed == name => Some(Meaning::Unknown),
+                Reply::Sync | Reply::Query => {
+                    beyond_sync = true;
+                    None
+                }
+                _ => None,
+            };
+            if let Some(meaning) = found {
+                return if beyond_sync {
+                    Meaning::Undecided
+                } else {
+                    meaning
+                };
+            }
+        }
+        self.statements
+            .get(name)
+            .cloned()
+            .map_or(Meaning::Unknown, Meaning::Known)
+    }
+
+    pub(super) fn portal<'a>(
+        &'a mut self,
+        name: &[u8],
+        replies: &'a mut ReplyQueue,
+    ) -> Meaning<&'a mut Portal> {
+        let mut beyond_sync = false;
+        for expected in replies.newest_first_mut() {
+            let refused = expected.refusal.is_some();
+            let found = match &mut expected.reply {
+                Reply::Bind(..) if refused => Some(Meaning::Unknown),
+                Reply::Bind(made, portal) if made == name => Some(Meaning::Known(portal)),
+                Reply::ClosePortal(closed) if closed == name => Some(Meaning::Unknown),
+                Reply::Sync | Reply::Query => {
+                    beyond_sync = true;
+                    None
+                }
+                _ => None,
+            };
+            if let Some(meaning) = found {
+                return if beyond_sync {
+                    Meaning::Undecided
+                } else {
+                    meaning
+                };
+            }
+        }
+        self.portals
+            .get_mut(name)
+            .map_or(Meaning::Unknown, Meaning::Known)
+    }
+
+    pub(super) fn confirmed_portal(&mut self, name: &[u8]) -> Option<&mut Portal> {
+        self.portals.get_mut(name)
+    }
+
+    pub(super) fn define_statement(&mut self, name: Bytes, statement: Arc<Statement>) {
+        self.statements.insert(name, statement);
+    }
+
+    pub(super) fn close_statement(&mut self, name: &[u8]) {
+        self.statements.remove(name);
+    }
+
+    /// Makes a portal; gives back the unfinished unit of the one it replaces.
+    pub(super) fn define_portal(&mut self, name: Bytes, portal: Portal) -> Option<UnitId> {
+        self.portals
+            .insert(name, portal)
+            .and_then(|replaced| replaced.unit)
+    }
+
+    /// Forgets a portal; gives back its unfinished unit.
+    pub(super) fn close_portal(&mut self, name: &[u8]) -> Option<UnitId> {
+        self.portals.remove(name).and_then(|portal| portal.unit)
+    }
+
+    /// The transaction ended, and all portals with it; gives back their unfinished units.
+    pub(super) fn close_portals(&mut self) -> Vec<UnitId> {
+        std::mem::take(&mut self.portals)
+            .into_values()
+            .filter_map(|portal| portal.unit)
+            .collect()
+    }
+
+    /// A unit has finished: its portal's next execution is a new one.
+    pub(super) fn unit_finished(&mut self, unit: UnitId, replies: &mut ReplyQueue) {
+        let pending = replies
+            .newest_first_mut()
+            .filter_map(|expected| match &mut expected.reply {
+                Reply::Bind(_, portal) => Some(portal),
+                _ => None,
+            });
+        for portal in self.portals.values_mut().chain(pending) {
+            if portal.unit == Some(unit) {
+                portal.unit = None;
+            }
+        }
+    }
+}
+
+/// Whether anything outstanding may change the catalogue, so that what comes next can't be
+/// analysed yet.
+pub(super) fn awaits<'a>(
+    mut replies: impl Iterator<Item = &'a Expected>,
+    mut matches: impl FnMut(UnitId) -> bool,
+) -> bool {
+    replies.any(|expected| expected.unit.is_some_and(&mut matches))
+}
