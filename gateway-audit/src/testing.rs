@@ -86,6 +86,25 @@ pub(crate) fn wait_until(mut done: impl FnMut() -> bool) {
     panic!("nothing happened for 10 s");
 }
 
+/// A copy of a log directory as a crash would leave it.
+pub(crate) fn snapshot(dir: &std::path::Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    copy_dir(dir, copy.path());
+    copy
+}
+
+fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
 /// One session that is being recorded.
 pub(crate) struct Script<'a> {
     log: &'a Log,

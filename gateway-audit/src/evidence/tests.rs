@@ -7,7 +7,7 @@ use gateway_core::time::Wall;
 
 use super::*;
 use crate::log::Log;
-use crate::testing::{Script, options, signer};
+use crate::testing::{Script, options, rejected, signer, snapshot};
 use crate::verify::{Outcome, Trust, Verdict, verify};
 
 /// A log with a whole session, one that a crash interrupted, and a plain one.
@@ -124,6 +124,39 @@ fn a_package_verifies_and_says_that_it_is_not_anchored() {
         ]
     );
     assert_eq!((exported.recordings, verdict.chunks), (3, 4));
+}
+
+#[test]
+fn the_package_of_a_log_that_crashed_verifies_and_counts_what_was_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = Log::open(dir.path(), options()).unwrap();
+    let mut script = Script::open(&log, 1, Durability::Strict);
+    script.login();
+    script.intent(1, "delete from t", None);
+    script.chunk(Direction::ToAgent, b"partial");
+    script.acks.wait_for(script.sequence);
+    let mut login = Script::open(&log, 2, Durability::Strict);
+    login.entry(rejected(1));
+    login.acks.wait_for(1);
+    let crashed = snapshot(dir.path());
+    Log::open(crashed.path(), options())
+        .unwrap()
+        .0
+        .close()
+        .unwrap();
+    let (bytes, _) = package(crashed.path(), everything());
+    let verdict = check(&bytes);
+    assert_eq!(
+        (verdict.problems, verdict.outcome),
+        (vec![], Outcome::NotAnchored)
+    );
+    let files = unpack(&bytes);
+    assert_eq!(
+        rows(&files, "sessions")[0]["recording_status"],
+        "interrupted"
+    );
+    assert_eq!(rows(&files, "sessions")[0]["statements_unknown"], 1);
+    assert_eq!(rows(&files, "statements")[0]["outcome"], "unknown");
 }
 
 #[test]

@@ -100,6 +100,7 @@ pub struct TornTail {
 /// A session without close.
 #[derive(Clone, Debug)]
 pub(crate) struct OpenSession {
+    opened: bool,
     pub(crate) agent: Option<String>,
     pub(crate) target: Option<String>,
     pub(crate) sequence: u64,
@@ -135,6 +136,8 @@ pub(crate) fn recover(
         track(&mut open, stored);
         Ok(())
     })?;
+    // A login that went no further has nothing to interrupt.
+    open.retain(|_, session| session.opened);
     let tail = end
         .fault
         .map(|fault| torn_tail(layout, &end, fault))
@@ -285,20 +288,21 @@ fn track(open: &mut BTreeMap<SessionId, OpenSession>, stored: &Stored<'_>) {
         return;
     };
     match &*seen.k {
-        "session.close" | "session.interrupted" | "session.refused" => {
+        "session.close" | "session.interrupted" | "session.refused" | "auth.fail" => {
             open.remove(&session);
             return;
         }
         _ => {}
     }
-    // A chunk may precede its session's first leaf only in a damaged log: the first leaf opens it.
     let state = open.entry(session).or_insert_with(|| OpenSession {
+        opened: false,
         agent: None,
         target: None,
         sequence: 0,
         units: BTreeSet::new(),
         chain: Chain::new(session),
     });
+    state.opened |= seen.k == "session.open";
     state.sequence = state.sequence.max(seen.sq.unwrap_or(0));
     state.agent = state.agent.take().or(seen.agt.map(Cow::into_owned));
     state.target = state.target.take().or(seen.res.map(Cow::into_owned));

@@ -11,29 +11,10 @@ use gateway_core::target::Durability;
 use super::frame::{BLOCK, FrameBuilder, FrameHeader, HEADER_LEN};
 use super::*;
 use crate::note::Checkpoint;
-use crate::testing::{ORIGIN, Script, options, rejected, signer, wait_until};
+use crate::testing::{ORIGIN, Script, options, rejected, signer, snapshot, wait_until};
 
 fn open(dir: &Path) -> (Log, Recovery) {
     Log::open(dir, options()).unwrap()
-}
-
-/// A copy of a log directory as a crash would leave it.
-fn snapshot(dir: &Path) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    copy_dir(dir, copy.path());
-    copy
-}
-
-fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_dir(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 fn kinds(dir: &Path) -> Vec<String> {
@@ -321,6 +302,17 @@ fn a_crash_interrupts_open_sessions_and_makes_open_units_unknown() {
         (0, 0),
         "told once"
     );
+}
+
+#[test]
+fn a_login_that_a_crash_cut_short_is_not_an_interrupted_session() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open(dir.path());
+    let mut script = Script::open(&log, 1, Durability::Strict);
+    script.entry(rejected(1));
+    script.acks.wait_for(1);
+    let (_, recovery) = open(snapshot(dir.path()).path());
+    assert_eq!(recovery.sessions_interrupted, 0);
 }
 
 #[test]
