@@ -197,7 +197,7 @@ impl Bundle {
 
     fn judge(&self, now: Now, request: &Request<'_>) -> Arc<Judgement> {
         let judge = || self.engine.judge(&self.agents, now, request);
-        if self.engine.reads_clock {
+        if self.engine.reads.clock {
             Arc::new(judge())
         } else {
             self.cache.get_or(request, judge)

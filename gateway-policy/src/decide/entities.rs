@@ -16,7 +16,10 @@ use gateway_core::{
     time::{Now, Wall},
 };
 
-use crate::{language::Agent, mask::Civil};
+use crate::{
+    language::{Agent, Reads},
+    mask::Civil,
+};
 
 /// Entity types, parsed once.
 pub(super) struct Vocabulary {
@@ -220,19 +223,25 @@ impl Vocabulary {
     }
 }
 
-/// The context of every effect of a request.
-pub(super) fn context(now: Now, request: &Request<'_>, approved: bool) -> Result<Context, String> {
-    let age = now
-        .wall
-        .saturating_since(request.principal.issued_at)
-        .as_secs();
+/// The context of every effect of a request. What no rule reads and is dear to provide is left out.
+pub(super) fn context(
+    reads: Reads,
+    now: Now,
+    request: &Request<'_>,
+    approved: bool,
+) -> Result<Context, String> {
     let mut pairs = vec![
         ("approved", Value::new_bool(approved)),
         ("database", text(database(request))),
-        ("source_ip", Value::new_ip(request.facts.source.to_string())),
-        ("time", Value::new_datetime(datetime(now.wall)?)),
-        ("token_age_s", long(age)),
     ];
+    if reads.source {
+        pairs.push(("source_ip", Value::new_ip(request.facts.source.to_string())));
+    }
+    if reads.clock {
+        let age = now.wall.saturating_since(request.principal.issued_at);
+        pairs.push(("time", Value::new_datetime(datetime(now.wall)?)));
+        pairs.push(("token_age_s", long(age.as_secs())));
+    }
     match request.operation {
         Operation::Session(_) => {}
         Operation::Sql(unit) => {

@@ -9,6 +9,7 @@
 
 mod cache;
 mod entities;
+mod index;
 mod words;
 
 use std::{
@@ -18,7 +19,7 @@ use std::{
 
 use cedar_policy::{
     ActionConstraint, Authorizer, Context, Decision as Answer, Effect as PolicyEffect, Entities,
-    Entity, EntityUid, Policy, PolicySet, Request as Query,
+    Entity, EntityUid, Policy, Request as Query,
 };
 use gateway_core::{
     catalogue::ColumnId,
@@ -31,8 +32,9 @@ use gateway_core::{
 
 pub(crate) use cache::Cache;
 use entities::{Vocabulary, VocabularyError};
+use index::Index;
 
-use crate::language::{Agents, ParsedRule, REVEAL, REVEAL_FAMILY, Rule, family};
+use crate::language::{Agents, ParsedRule, REVEAL, REVEAL_FAMILY, Reads, Rule, family};
 
 /// Rules made ready to decide.
 pub(crate) struct Engine {
@@ -41,15 +43,15 @@ pub(crate) struct Engine {
     rules: BTreeMap<String, Rule>,
     actions: BTreeMap<Action, Slice>,
     reveal: Slice,
-    /// Whether some rule reads the clock: then no decision may be remembered.
-    pub(crate) reads_clock: bool,
+    /// What some rule reads. If that is the clock, no decision may be remembered.
+    pub(crate) reads: Reads,
 }
 
 /// The policies that can match one action.
 struct Slice {
     uid: EntityUid,
     entity: Entity,
-    policies: PolicySet,
+    policies: Index,
     /// Whether some `forbid` depends on group membership, which an overage token doesn't prove.
     forbids_groups: bool,
 }
@@ -82,11 +84,14 @@ enum Ruling {
 impl Engine {
     pub(crate) fn new(parsed: Vec<ParsedRule>) -> Result<Self, EngineError> {
         let vocabulary = Vocabulary::new()?;
-        let reads_clock = parsed.iter().any(|rule| rule.reads.clock);
+        let reads = parsed
+            .iter()
+            .map(|rule| rule.reads)
+            .fold(Reads::default(), Reads::or);
         let slice = |name: &str, group: Option<&str>| {
             let uid = vocabulary.action(name);
             let group = group.map(|group| vocabulary.action(group));
-            let mut policies = PolicySet::new();
+            let mut policies = Index::default();
             let mut forbids_groups = false;
             for policy in parsed.iter().map(|rule| &rule.policy) {
                 if may_match(policy, &uid, group.as_ref()) {
@@ -95,9 +100,7 @@ impl Engine {
                             .entity_literals()
                             .iter()
                             .any(|uid| vocabulary.is_group(uid));
-                    policies
-                        .add(policy.clone())
-                        .map_err(|e| EngineError::Combine(Box::new(e)))?;
+                    policies.add(policy)?;
                 }
             }
             let entity = Entity::new_no_attrs(uid.clone(), group.into_iter().collect());
@@ -123,7 +126,7 @@ impl Engine {
             rules,
             actions,
             reveal,
-            reads_clock,
+            reads,
         })
     }
 
@@ -234,7 +237,7 @@ impl Engine {
         if !others.is_empty() {
             return Ok((Ruling::Forbidden(others), Vec::new()));
         }
-        let approved = entities::context(world.now, request, true)?;
+        let approved = entities::context(self.reads, world.now, request, true)?;
         Ok((self.ask(slice, world, &resource, &approved), holds))
     }
 
@@ -255,22 +258,29 @@ impl Engine {
             Ok(query) => query,
             Err(error) => return Ruling::Failed(error.to_string()),
         };
-        let response = self
-            .authorizer
-            .is_authorized(&query, &slice.policies, &world.entities);
-        if let Some(error) = response.diagnostics().errors().next() {
-            return Ruling::Failed(error.to_string());
+        let (mut permits, mut forbids) = (Vec::new(), Vec::new());
+        for policies in slice.policies.candidates(world, resource) {
+            let response = self
+                .authorizer
+                .is_authorized(&query, policies, &world.entities);
+            if let Some(error) = response.diagnostics().errors().next() {
+                return Ruling::Failed(error.to_string());
+            }
+            let by = response
+                .diagnostics()
+                .reason()
+                .filter_map(|id| self.rules.get(AsRef::<str>::as_ref(id)))
+                .map(|rule| rule.id.clone());
+            match response.decision() {
+                Answer::Allow => permits.extend(by),
+                Answer::Deny => forbids.extend(by),
+            }
         }
-        let by: Vec<RuleId> = response
-            .diagnostics()
-            .reason()
-            .filter_map(|id| self.rules.get(AsRef::<str>::as_ref(id)))
-            .map(|rule| rule.id.clone())
-            .collect();
-        match response.decision() {
-            Answer::Allow => Ruling::Permitted(by),
-            Answer::Deny if by.is_empty() => Ruling::NotPermitted,
-            Answer::Deny => Ruling::Forbidden(by),
+        // As Cedar would say of all of them in one set: a forbid beats every permit.
+        match (forbids.is_empty(), permits.is_empty()) {
+            (false, _) => Ruling::Forbidden(forbids),
+            (true, false) => Ruling::Permitted(permits),
+            (true, true) => Ruling::NotPermitted,
         }
     }
 
@@ -415,10 +425,19 @@ impl World {
         Ok(Self {
             principal: uid,
             entities: Entities::from_entities(entities, None).map_err(|e| e.to_string())?,
-            unapproved: entities::context(now, request, false)?,
+            unapproved: entities::context(engine.reads, now, request, false)?,
             now,
             groups_unknown: matches!(request.principal.groups, Groups::Overage),
         })
+    }
+}
+
+impl World {
+    /// An entity and everything above it.
+    fn at_or_above<'a>(&'a self, uid: &'a EntityUid) -> Vec<&'a EntityUid> {
+        std::iter::once(uid)
+            .chain(self.entities.ancestors(uid).into_iter().flatten())
+            .collect()
     }
 }
 

@@ -603,6 +603,73 @@ proptest! {
     }
 }
 
+fn any_rule() -> impl Strategy<Value = (bool, &'static str, &'static str, &'static str)> {
+    let principals = [
+        "true",
+        "principal in Role::\"A\"",
+        "principal in Role::\"B\"",
+        "principal in Group::\"66666666-6666-4666-8666-666666666666\"",
+        "principal == Agent::\"11111111-1111-4111-8111-111111111111/22222222-2222-4222-8222-222222222222\"",
+        "principal is Agent",
+    ];
+    let actions = [
+        "action in Action::\"sql.read\"",
+        "action in [Action::\"sql.write\", Action::\"sql.select\"]",
+        "action == Action::\"sql.delete\"",
+        "action == Action::\"sql.call\"",
+    ];
+    let resources = [
+        "true",
+        "resource is Table",
+        "resource in Target::\"shop\"",
+        "resource in Environment::\"dev\"",
+        "resource == Table::\"shop/shop/public/orders\"",
+        "resource in Schema::\"shop/shop/public\"",
+        "resource is Table in Database::\"shop/other\"",
+    ];
+    (
+        prop::bool::weighted(0.7),
+        prop::sample::select(principals.to_vec()),
+        prop::sample::select(actions.to_vec()),
+        prop::sample::select(resources.to_vec()),
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rules_found_by_scope_are_the_rules_that_match(
+        rules in prop::collection::vec(any_rule(), 1..12),
+        requests in prop::collection::vec(any_asked(), 1..20),
+    ) {
+        let (mut scoped, mut unscoped) = (String::new(), String::new());
+        for (number, (permit, principal, action, resource)) in rules.iter().enumerate() {
+            let effect = if *permit { "permit" } else { "forbid" };
+            let scope = |clause: &str, variable: &str| {
+                if clause == "true" { variable.to_owned() } else { clause.to_owned() }
+            };
+            let (in_principal, in_resource) = (scope(principal, "principal"), scope(resource, "resource"));
+            scoped += &format!("@id(\"r{number}\") {effect} ({in_principal}, {action}, {in_resource});\n");
+            unscoped += &format!(
+                "@id(\"r{number}\") {effect} (principal, action, resource) when {{ {principal} && {action} && {resource} }};\n"
+            );
+        }
+        let (scoped, unscoped) = (bundle(&scoped), bundle(&unscoped));
+        for asked in &requests {
+            let mut plain = asked.clone();
+            // Without the group, whose forbids are counted by action.
+            if matches!(plain.principal.groups, Groups::Overage) {
+                plain.principal.groups = Groups::Known(Vec::new());
+            }
+            let found = plain.decide(&scoped);
+            let mut all = plain.decide(&unscoped);
+            all.policy = found.policy;
+            prop_assert_eq!(format!("{found:?}"), format!("{all:?}"));
+        }
+    }
+}
+
 #[test]
 fn the_clock_is_never_remembered() {
     let bundle = bundle(

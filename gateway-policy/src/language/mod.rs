@@ -15,8 +15,8 @@ pub(crate) use agents::Agents;
 pub(crate) use classification::{Classes, Entry};
 pub(crate) use error::Source;
 pub use error::{BundleError, BundleErrors};
-pub(crate) use rules::ParsedRule;
 pub use rules::{HoldTerms, Rule};
+pub(crate) use rules::{ParsedRule, Reads};
 pub use schema::schema_text;
 pub(crate) use schema::{REVEAL, REVEAL_FAMILY, family};
 

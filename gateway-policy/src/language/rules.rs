@@ -52,11 +52,23 @@ pub struct HoldTerms {
     pub excludes_owner: bool,
 }
 
-/// Facts that a rule reads beyond those which a cache key holds.
+/// Facts that cost something to provide, and whether a rule reads them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reads {
     /// `context.time` or `context.token_age_s`: decisions go stale by themselves.
     pub(crate) clock: bool,
+    /// `context.source_ip`.
+    pub(crate) source: bool,
+}
+
+impl Reads {
+    /// What either reads.
+    pub(crate) const fn or(self, other: Self) -> Self {
+        Self {
+            clock: self.clock || other.clock,
+            source: self.source || other.source,
+        }
+    }
 }
 
 /// A rule and the policy it annotates.
@@ -208,6 +220,7 @@ impl RuleReader<'_> {
             policy: self.policy.new_id(PolicyId::new(id.as_str())),
             reads: Reads {
                 clock: reads_any(&conditions, &["time", "token_age_s"]),
+                source: reads_any(&conditions, &["source_ip"]),
             },
             rule: Rule {
                 id,
