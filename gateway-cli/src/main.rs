@@ -1,2 +1,32 @@
-//! gateway
-fn main(){}
+//! The gateway: one binary that wires core, protocols, policy and audit.
+
+mod admin;
+mod analysis;
+mod approvals;
+mod catalogue;
+mod clock;
+mod commands;
+mod config;
+mod console;
+mod credential;
+mod gateway;
+mod listen;
+mod services;
+mod sessions;
+mod store;
+mod target;
+mod tls;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    match commands::Cli::parse().run() {
+        Ok(exit) => ExitCode::from(exit.code()),
+        Err(failure) => {
+            failure.show();
+            ExitCode::from(failure.exit().code())
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Reads one database's catalogue into a core [`Snapshot`].
+
+use std::collections::BTreeMap;
+
+use gateway_core::catalogue::{
+    Column, Function, QualifiedName, Relation, RelationId, RelationKind, RolePowers, Snapshot,
+};
+use tokio_postgres::{Client, IsolationLevel, Row, Transaction, types::FromSqlOwned};
+
+use super::{ConnectError, derive, queries};
+
+/// More rows in one answer than any catalogue that can be analysed has.
+const ROWS_MAX: usize = 2_000_000;
+/// Domains over domains: deeper than this is a loop or a joke.
+const DOMAIN_DEPTH_MAX: usize = 32;
+
+/// A catalogue can't be loaded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// The target can't be connected to.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// A query failed.
+    #[error("reading the catalogue failed: {0}")]
+    Query(#[from] tokio_postgres::Error),
+    /// The answer isn't what the query asks for, or is too large.
+    #[error("the catalogue can't be understood: {0}")]
+    Content(String),
+    /// It took too long.
+    #[error("the catalogue was not read in time")]
+    Timeout,
+}
+
+/// Reads everything in one read-only transaction, so that all of it is of the same moment.
+///
+/// # Errors
+/// [`LoadError`] when a query fails or its answer is not as it should be.
+pub(crate) async fn load(client: &mut Client) -> Result<Snapshot, LoadError> {
+    let transaction = client
+        .build_transaction()
+        .isolation_level(IsolationLevel::RepeatableRead)
+        .read_only(true)
+        .start()
+        .await?;
+    let session = transaction.query_one(queries::SESSION, &[]).await?;
+    transaction.execute(queries::PIN, &[]).await?;
+
+    let mut relations = relations(&transaction).await?;
+    let mut operators = rows(&transaction, queries::OPERATORS, qualified_name).await?;
+    let mut functions = rows(&transaction, queries::FUNCTIONS, function).await?;
+    let facts = derive::Facts {
+        rules: rows(&transaction, queries::RULES, derive::Rule::read).await?,
+        inherits: rows(&transaction, queries::INHERITS, derive::Inherits::read).await?,
+        generated: rows(&transaction, queries::GENERATED, derive::Generated::read).await?,
+        foreign_keys: rows(
+            &transaction,
+            queries::FOREIGN_KEYS,
+            derive::ForeignKey::read,
+        )
+        .await?,
+    };
+    let role = role(&transaction.query_one(queries::ROLE, &[]).await?)?;
+    transaction.commit().await?;
+
+    derive::spread_hidden_calls(&mut relations, &facts);
+    let derivations = derive::derivations(&relations, &facts);
+    let mut relations: Vec<Relation> = relations.into_values().collect();
+    relations.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
+    functions.sort_by(|a, b| (&a.schema, &a.name, a.id).cmp(&(&b.schema, &b.name, b.id)));
+    operators.sort();
+    let version: i32 = get(&session, "version")?;
+    Ok(Snapshot {
+        database: get(&session, "database")?,
+        server_version: u32::try_from(version)
+            .map_err(|_| LoadError::Content("negative server version".into()))?,
+        search_path: get(&session, "search_path")?,
+        relations,
+        functions,
+        operators,
+        derivations,
+        role,
+    })
+}
+
+async fn relations(
+    transaction: &Transaction<'_>,
+) -> Result<BTreeMap<RelationId, Relation>, LoadError> {
+    let mut relations: BTreeMap<RelationId, Relation> =
+        rows(transaction, queries::RELATIONS, relation)
+            .await?
+            .into_iter()
+            .collect();
+    let domains: BTreeMap<u32, u32> = rows(transaction, queries::DOMAINS, |row| {
+        Ok((get(row, "id")?, get(row, "base")?))
+    })
+    .await?
+    .into_iter()
+    .collect();
+    for (id, mut column) in rows(transaction, queries::COLUMNS, column).await? {
+        column.type_id = base_type(&domains, column.type_id);
+        if let Some(relation) = relations.get_mut(&id) {
+            relation.columns.push(column);
+        }
+    }
+    Ok(relations)
+}
+
+async fn rows<T>(
+    transaction: &Transaction<'_>,
+    query: &'static str,
+    read: impl Fn(&Row) -> Result<T, LoadError>,
+) -> Result<Vec<T>, LoadError> {
+    use futures_util::TryStreamExt as _;
+    let none: [&str; 0] = [];
+    let stream = transaction.query_raw(query, none).await?;
+    let mut stream = std::pin::pin!(stream);
+    let mut items = Vec::new();
+    while let Some(row) = stream.try_next().await? {
+        if items.len() >= ROWS_MAX {
+            return Err(LoadError::Content(format!("more than {ROWS_MAX} rows")));
+        }
+        items.push(read(&row)?);
+    }
+    Ok(items)
+}
+
+/// A column of an answer, by name.
+pub(super) fn get<T: FromSqlOwned>(row: &Row, name: &str) -> Result<T, LoadError> {
+    row.try_get::<_, T>(name)
+        .map_err(|e| LoadError::Content(e.to_string()))
+}
+
+fn relation(row: &Row) -> Result<(RelationId, Relation), LoadError> {
+    let id = RelationId(get(row, "id")?);
+    let relation = Relation {
+        id,
+        schema: get(row, "schema")?,
+        name: get(row, "name")?,
+        kind: relation_kind(get(row, "kind")?),
+        columns: Vec::new(),
+        has_hidden_calls: get(row, "hidden")?,
+    };
+    Ok((id, relation))
+}
+
+/// `pg_class.relkind` (PostgreSQL 15, section 53.11 "pg_class").
+fn relation_kind(relkind: i8) -> RelationKind {
+    match u8::try_from(relkind) {
+        Ok(b'r') => RelationKind::Table,
+        Ok(b'p') => RelationKind::Partitioned,
+        Ok(b'v') => RelationKind::View,
+        Ok(b'm') => RelationKind::MaterializedView,
+        Ok(b'f') => RelationKind::Foreign,
+        Ok(b'S') => RelationKind::Sequence,
+        Ok(_) | Err(_) => RelationKind::Other,
+    }
+}
+
+fn column(row: &Row) -> Result<(RelationId, Column), LoadError> {
+    let column = Column {
+        number: get(row, "number")?,
+        name: get(row, "name")?,
+        type_id: get(row, "type_id")?,
+        type_name: get(row, "type_name")?,
+    };
+    Ok((RelationId(get(row, "relation")?), column))
+}
+
+fn base_type(domains: &BTreeMap<u32, u32>, mut id: u32) -> u32 {
+    for _ in 0..DOMAIN_DEPTH_MAX {
+        match domains.get(&id) {
+            Some(base) => id = *base,
+            None => return id,
+        }
+    }
+    id
+}
+
+fn function(row: &Row) -> Result<Function, LoadError> {
+    Ok(Function {
+        id: get(row, "id")?,
+        schema: get(row, "schema")?,
+        name: get(row, "name")?,
+        arguments: get(row, "arguments")?,
+    })
+}
+
+fn qualified_name(row: &Row) -> Result<QualifiedName, LoadError> {
+    Ok(QualifiedName {
+        schema: get(row, "schema")?,
+        name: get(row, "name")?,
+    })
+}
+
+fn role(row: &Row) -> Result<RolePowers, LoadError> {
+    Ok(RolePowers {
+        name: get(row, "name")?,
+        superuser: get(row, "superuser")?,
+        replication: get(row, "replication")?,
+        powerful_memberships: get(row, "memberships")?,
+    })
+}

@@ -1,0 +1,170 @@
+//! Catalogue snapshots of targets: loaded over the gateway's own connection, shared, kept fresh.
+
+mod connect;
+mod derive;
+mod load;
+mod queries;
+
+pub(crate) use connect::{ConnectError, Connector};
+pub(crate) use load::{LoadError, load};
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use gateway_core::catalogue::{CatalogueVersion, Snapshot};
+
+/// A snapshot and its identity.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// The snapshot.
+    pub(crate) snapshot: Snapshot,
+    /// Its identity.
+    pub(crate) version: CatalogueVersion,
+    at: Instant,
+}
+
+impl Loaded {
+    /// A snapshot that was taken before.
+    ///
+    /// # Errors
+    /// Only if it can't be serialised, which no snapshot is.
+    pub(crate) fn of(snapshot: Snapshot) -> Result<Self, serde_json::Error> {
+        let version = snapshot.version()?;
+        Ok(Self {
+            snapshot,
+            version,
+            at: Instant::now(),
+        })
+    }
+}
+
+/// Snapshots of one target, by database.
+///
+/// Whoever needs a database's snapshot first loads it; everybody else waits for that one load.
+/// Failures aren't remembered. At most [`Catalogues::DATABASES_MAX`] databases are kept: the one
+/// used longest ago goes.
+pub(crate) struct Catalogues {
+    connector: Connector,
+    databases: parking_lot::Mutex<BTreeMap<String, Slot>>,
+}
+
+#[derive(Clone)]
+struct Slot {
+    used: Instant,
+    loaded: Arc<tokio::sync::Mutex<Option<Arc<Loaded>>>>,
+}
+
+impl Catalogues {
+    /// Databases kept per target.
+    const DATABASES_MAX: usize = 16;
+    /// A snapshot older than this is loaded anew before it is used again: changes that didn't come
+    /// through this gateway are seen at the latest then.
+    const AGE_MAX: Duration = Duration::from_secs(60);
+    /// However often somebody finds a snapshot wanting, it is loaded at most this often.
+    const RELOAD_EVERY: Duration = Duration::from_secs(1);
+    /// One load, connecting included.
+    const LOAD_TIME_MAX: Duration = Duration::from_secs(10);
+
+    /// No snapshot yet.
+    pub(crate) fn new(connector: Connector) -> Self {
+        Self {
+            connector,
+            databases: parking_lot::Mutex::default(),
+        }
+    }
+
+    /// How this target is connected to.
+    pub(crate) fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
+    /// A snapshot of `database` that is at most [`Self::AGE_MAX`] old.
+    ///
+    /// # Errors
+    /// [`LoadError`] when the database can't be reached or read within ten seconds.
+    pub(crate) async fn get(&self, database: &str) -> Result<Arc<Loaded>, LoadError> {
+        self.at_most(database, Self::AGE_MAX).await
+    }
+
+    /// A snapshot of `database` taken because `stale` lacked something. `stale` itself when it is
+    /// less than a second old.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub(crate) async fn newer_than(
+        &self,
+        database: &str,
+        stale: &Arc<Loaded>,
+    ) -> Result<Arc<Loaded>, LoadError> {
+        if stale.at.elapsed() < Self::RELOAD_EVERY {
+            return Ok(Arc::clone(stale));
+        }
+        self.at_most(
+            database,
+            stale.at.elapsed().saturating_sub(Duration::from_nanos(1)),
+        )
+        .await
+    }
+
+    /// Every snapshot held now, however old. One that is being loaded is left out.
+    pub(crate) fn loaded(&self) -> Vec<Arc<Loaded>> {
+        let databases = self.databases.lock();
+        let held = databases
+            .values()
+            .filter_map(|slot| slot.loaded.try_lock().ok()?.clone());
+        held.collect()
+    }
+
+    /// Forgets the snapshot of `database`: its catalogue has been changed.
+    pub(crate) fn forget(&self, database: &str) {
+        self.databases.lock().remove(database);
+    }
+
+    async fn at_most(&self, database: &str, age: Duration) -> Result<Arc<Loaded>, LoadError> {
+        let slot = self.slot(database);
+        let mut loaded = slot.lock().await;
+        if let Some(loaded) = loaded.as_ref().filter(|loaded| loaded.at.elapsed() <= age) {
+            return Ok(Arc::clone(loaded));
+        }
+        let at = Instant::now();
+        let snapshot = tokio::time::timeout(Self::LOAD_TIME_MAX, async {
+            let mut connection = self.connector.connect(database).await?;
+            load(&mut connection.client).await
+        })
+        .await
+        .map_err(|_| LoadError::Timeout)??;
+        let version = snapshot
+            .version()
+            .map_err(|e| LoadError::Content(e.to_string()))?;
+        let fresh = Arc::new(Loaded {
+            snapshot,
+            version,
+            at,
+        });
+        *loaded = Some(Arc::clone(&fresh));
+        Ok(fresh)
+    }
+
+    fn slot(&self, database: &str) -> Arc<tokio::sync::Mutex<Option<Arc<Loaded>>>> {
+        let mut databases = self.databases.lock();
+        if let Some(slot) = databases.get_mut(database) {
+            slot.used = Instant::now();
+            return Arc::clone(&slot.loaded);
+        }
+        if databases.len() >= Self::DATABASES_MAX {
+            let oldest = databases.iter().min_by_key(|(_, slot)| slot.used);
+            if let Some(name) = oldest.map(|(name, _)| name.clone()) {
+                databases.remove(&name);
+            }
+        }
+        let slot = Slot {
+            used: Instant::now(),
+            loaded: Arc::default(),
+        };
+        databases.insert(database.to_owned(), slot.clone());
+        slot.loaded
+    }
+}

@@ -1,0 +1,149 @@
+use super::*;
+
+const GOOD: &str = r#"
+[gateway]
+id = "gw-1"
+data_dir = "data"
+policy = "policy"
+admin = "127.0.0.1:8443"
+limits = { sessions_max = 10 }
+
+[entra]
+tenants = ["11111111-2222-3333-4444-555555555555"]
+audiences = ["api://gw"]
+
+[tls]
+certificate = "gw.crt"
+key = "gw.key"
+
+[[listener]]
+address = "127.0.0.1:6432"
+
+[[listener]]
+address = "127.0.0.1:6433"
+target = "shop"
+
+[[target]]
+name = "shop"
+protocol = "postgres"
+address = "db.example:5432"
+environment = "prod"
+ca_file = "/etc/ca.crt"
+credential = { kind = "password", user = "gateway", password_file = "pw" }
+"#;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse("gateway.toml", text, Path::new("/etc/gateway"))
+}
+
+fn mistakes(text: &str) -> Vec<String> {
+    match parse(text) {
+        Ok(_) => Vec::new(),
+        Err(ConfigError::Mistakes(all)) => all
+            .iter()
+            .map(|m| {
+                let (line, column) = m.position();
+                let help = m
+                    .help
+                    .as_deref()
+                    .map(|h| format!(" ({h})"))
+                    .unwrap_or_default();
+                format!("{line}:{column} {}{help}", m.message)
+            })
+            .collect(),
+        Err(other) => vec![other.to_string()],
+    }
+}
+
+#[test]
+fn good_configuration_resolves_paths_and_defaults() {
+    let config = parse(GOOD).unwrap();
+    assert_eq!(config.gateway.data_dir, Path::new("/etc/gateway/data"));
+    assert_eq!(config.gateway.bounds.sessions_max, 10);
+    assert_eq!(config.entra.authority, "https://login.microsoftonline.com");
+    assert_eq!(config.listeners.len(), 2);
+    let target = &config.targets[&TargetName::parse("shop").unwrap()];
+    assert_eq!(target.server_name, "db.example");
+    assert_eq!(target.ca_file, Path::new("/etc/ca.crt"));
+    assert_eq!((target.mode, target.mask), (Mode::Enforce, true));
+    assert_eq!(target.durability, Durability::Strict);
+    assert_eq!(target.credential.user(), "gateway");
+}
+
+#[test]
+fn every_mistake_is_reported_with_its_place() {
+    for (from, to, expected) in [
+        (
+            "policy = ",
+            "polcy = ",
+            &[
+                "2:1 `gateway` lacks `policy`",
+                "5:1 unknown key `polcy` in `gateway` (did you mean `policy`?)",
+            ][..],
+        ),
+        (
+            "sessions_max = 10",
+            "sessions_max = 0",
+            &["7:27 `sessions_max` must be 1 to 100000"],
+        ),
+        (
+            "environment = \"prod\"",
+            "environment = \"prod\"\nmode = \"enforced\"",
+            &["29:8 `mode` must be `enforce` or `observe` (did you mean `enforce`?)"],
+        ),
+        (
+            "target = \"shop\"",
+            "target = \"shup\"",
+            &["22:10 there is no target `shup`"],
+        ),
+        (
+            "[\"11111111-2222-3333-4444-555555555555\"]",
+            "[\"common\", 5]",
+            &[
+                "10:12 `tenants`: invalid TenantId: not a UUID",
+                "10:22 `tenants` holds strings",
+                "10:11 `tenants` must name at least one",
+            ],
+        ),
+        (
+            "kind = \"password\"",
+            "kind = \"pasword\"",
+            &[
+                "30:23 `kind` must be `password`, `client_secret` or `workload_identity` (did you mean `password`?)",
+            ],
+        ),
+        (
+            ", password_file = \"pw\"",
+            ", password = \"s3cret\"",
+            &[
+                "30:14 the credential lacks `password_file` (or `password_env`)",
+                "30:51 unknown key `password` in `credential` (known here: `kind`, `user`, `password_file` or `password_env`)",
+            ],
+        ),
+        (
+            "127.0.0.1:6433",
+            "127.0.0.1:6432",
+            &["21:11 two listeners have the address 127.0.0.1:6432"],
+        ),
+        (
+            "db.example:5432",
+            "db.example",
+            &["27:11 `address`: expects `host:port`"],
+        ),
+    ] {
+        assert!(GOOD.contains(from), "{from}");
+        assert_eq!(mistakes(&GOOD.replace(from, to)), expected, "{to}");
+    }
+}
+
+#[test]
+fn broken_syntax_is_located() {
+    let found = mistakes("[gateway]\nid = \n");
+    assert!(found.iter().any(|m| m.starts_with("2:")), "{found:?}");
+}
+
+#[test]
+fn debug_output_holds_no_secret() {
+    let config = parse(GOOD).unwrap();
+    assert!(!format!("{config:?}").contains("s3cret"));
+}

@@ -1,0 +1,162 @@
+//! Accepts agents' connections, runs one task per session, and ends them in good order.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use gateway_core::{
+    drive::{Acknowledged, Command, run_session},
+    gate::{Gate, Setup},
+    id::SessionId,
+    record::{CloseReason, EvidenceSink as _},
+};
+use gateway_protocols::postgres::Session;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+};
+
+use crate::{clock, config::Listener, gateway::Gateway, services::SessionServices};
+
+/// After a failed accept (out of file descriptors), so that the loop doesn't spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// For sessions to write their last bytes and records once they are told to close.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(7);
+
+/// A bound listener, not yet accepting.
+pub(crate) struct Bound {
+    socket: TcpListener,
+    listener: Listener,
+}
+
+/// Binds a listener.
+///
+/// # Errors
+/// The address can't be bound.
+pub(crate) async fn bind(listener: Listener) -> std::io::Result<Bound> {
+    let socket = TcpListener::bind(listener.address).await?;
+    Ok(Bound { socket, listener })
+}
+
+impl Bound {
+    /// Where it listens; the port is the one taken when 0 was asked for.
+    ///
+    /// # Errors
+    /// The system can't say.
+    pub(crate) fn address(&self) -> std::io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// What was configured.
+    pub(crate) fn listener(&self) -> &Listener {
+        &self.listener
+    }
+
+    /// Accepts until `draining` turns true, then waits for the sessions: `drain_time` for them to
+    /// end by themselves, a few seconds more once they are told to, and no longer.
+    ///
+    /// Accepting never waits for a client: TLS and login happen in the session's own task, under
+    /// its own deadline.
+    pub(crate) async fn serve(self, gateway: Arc<Gateway>, mut draining: watch::Receiver<bool>) {
+        let mut sessions = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = self.socket.accept() => match accepted {
+                    Ok((socket, peer)) => self.start(&gateway, &mut sessions, socket, peer),
+                    Err(error) => {
+                        tracing::error!(%error, "accepting a connection failed");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                Some(ended) = sessions.join_next() => report(ended),
+                () = begins(&mut draining) => break,
+            }
+        }
+        drop(self.socket);
+        let drain_time = gateway.bounds.drain_time;
+        if tokio::time::timeout(drain_time, finish(&mut sessions))
+            .await
+            .is_ok()
+        {
+            return;
+        }
+        gateway
+            .sessions
+            .tell(|_| true, || Command::Close(CloseReason::Drained))
+            .await;
+        if tokio::time::timeout(CLOSE_TIME_MAX, finish(&mut sessions))
+            .await
+            .is_err()
+        {
+            tracing::error!(
+                sessions = sessions.len(),
+                "sessions did not close and are aborted"
+            );
+        }
+        sessions.shutdown().await;
+    }
+
+    fn start(
+        &self,
+        gateway: &Arc<Gateway>,
+        sessions: &mut JoinSet<CloseReason>,
+        socket: TcpStream,
+        peer: SocketAddr,
+    ) {
+        if gateway.log.has_failed() {
+            tracing::error!("a connection was refused: the evidence log has failed");
+            return;
+        }
+        let now = clock::now();
+        let Ok(random) = clock::random() else {
+            tracing::error!("a connection was refused: no randomness");
+            return;
+        };
+        let id = SessionId::new(now.wall, random);
+        let source = peer.ip().to_canonical();
+        let (admission, commands, incoming) = match gateway.sessions.admit(id, source, now.wall) {
+            Ok(admitted) => admitted,
+            Err(reason) => {
+                tracing::warn!(%source, %reason, "a connection was refused");
+                return;
+            }
+        };
+        let acknowledged = Arc::new(Acknowledged::default());
+        let durability = gateway.durability(&self.listener);
+        gateway
+            .log
+            .open(id, durability, Arc::clone(&acknowledged) as _);
+        let setup = Setup {
+            session: id,
+            source,
+            decision: Arc::clone(&gateway.policy) as _,
+            limits: Arc::clone(&gateway.bounds.session),
+        };
+        let wire = Session::new(&gateway.bounds.session);
+        let target = self.listener.target.clone();
+        let services = SessionServices::new(Arc::clone(gateway), id, target, commands);
+        sessions.spawn(async move {
+            let _admission = admission;
+            let gate = Gate::new(wire, setup);
+            run_session(gate, socket, Arc::new(services), acknowledged, incoming).await
+        });
+    }
+}
+
+/// The sender gone means the same: the gateway is ending.
+async fn begins(draining: &mut watch::Receiver<bool>) {
+    drop(draining.wait_for(|draining| *draining).await);
+}
+
+async fn finish(sessions: &mut JoinSet<CloseReason>) {
+    while let Some(ended) = sessions.join_next().await {
+        report(ended);
+    }
+}
+
+fn report(ended: Result<CloseReason, tokio::task::JoinError>) {
+    match ended {
+        Ok(reason) => tracing::debug!(?reason, "a session ended"),
+        Err(error) if error.is_panic() => tracing::error!("a session's task panicked"),
+        Err(_) => {}
+    }
+}
