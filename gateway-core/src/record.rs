@@ -17,7 +17,7 @@ use crate::{
     mask::MaskCount,
     operation::Operation,
     target::{Durability, Target},
-    time::Now,
+    time::{Now, Wall},
 };
 
 /// One piece of evidence of a session.
@@ -131,14 +131,14 @@ pub enum Entry {
         /// Per column.
         counts: Vec<MaskCount>,
     },
-    /// A released unit ended.
+    /// An allowed unit ended.
     Finished {
         /// The unit.
         unit: UnitId,
-        /// How.
-        outcome: Outcome,
-        /// What it moved.
-        counters: Counters,
+        /// When the first of it left for the target; `None` when nothing did.
+        released_at: Option<Wall>,
+        /// How it ended. Its masks have a record of their own.
+        end: UnitEnd,
     },
     /// The session ended.
     SessionClosed {
@@ -267,6 +267,41 @@ pub enum ApprovalOutcome {
     Expired,
     /// The agent cancelled or went away.
     Withdrawn,
+}
+
+/// The end of an allowed unit.
+#[derive(Clone, Debug)]
+pub struct UnitEnd {
+    /// How.
+    pub outcome: Outcome,
+    /// What it moved.
+    pub counters: Counters,
+    /// The commands that completed, in order: one per statement that ran to its end.
+    pub commands: Vec<CompletedCommand>,
+    /// What was masked.
+    pub masked: Vec<MaskCount>,
+}
+
+impl UnitEnd {
+    /// An end without results.
+    #[must_use]
+    pub fn of(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            counters: Counters::default(),
+            commands: Vec::new(),
+            masked: Vec::new(),
+        }
+    }
+}
+
+/// One command that the target completed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CompletedCommand {
+    /// As the target names it: `INSERT 0 5`, `CREATE TABLE`.
+    pub tag: String,
+    /// Rows it says it returned or affected.
+    pub rows: u64,
 }
 
 /// How a released unit ended.

@@ -209,7 +209,7 @@ where
             (Side::Agent, &mut self.agent),
             (Side::Target, &mut self.target),
         ] {
-            if !link.input.is_empty() {
+            if !link.input.is_empty() || link.is_at_end() {
                 self.gate.handle(
                     now,
                     Input::Data {

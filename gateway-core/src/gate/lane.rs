@@ -2,12 +2,18 @@
 
 use std::collections::VecDeque;
 
-use crate::{id::EvidenceSeq, record::CloseReason, wire::Payload};
+use crate::{
+    id::{EvidenceSeq, UnitId},
+    record::CloseReason,
+    wire::Payload,
+};
 
 /// What waits to leave.
 pub(crate) enum Item<O> {
     /// Data for this side.
     Send(O),
+    /// Data of a unit for this side.
+    Release(UnitId, O),
     /// A TLS handshake on this side.
     StartTls,
     /// Opening the target's connection.
@@ -57,7 +63,7 @@ impl<O: Payload> Lane<O> {
 impl<O: Payload> Item<O> {
     fn weight(&self) -> usize {
         match self {
-            Self::Send(data) | Self::Aside(data) => data.weight(),
+            Self::Send(data) | Self::Release(_, data) | Self::Aside(data) => data.weight(),
             Self::StartTls | Self::Connect | Self::Close(_) => 0,
         }
     }

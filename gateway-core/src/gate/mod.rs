@@ -21,9 +21,12 @@ use crate::{
     identity::Principal,
     limits::Limits,
     operation::{Operation, SessionOp},
-    record::{ApprovalOutcome, Chunk, CloseReason, Direction, Entry, Evidence, Record, Severity},
+    record::{
+        ApprovalOutcome, Chunk, CloseReason, Direction, Entry, Evidence, Outcome, Record, Severity,
+        UnitEnd,
+    },
     target::Target,
-    time::{Mono, Now},
+    time::{Mono, Now, Wall},
     wire::{Analysed, Answer, Event, Payload, Question, Side, TlsFacts, Wire, WireError},
 };
 
@@ -147,6 +150,8 @@ pub(crate) struct Core<O> {
     actions: VecDeque<Action<O>>,
     login_deadline: Option<Mono>,
     expires: Option<Mono>,
+    /// Of the latest input.
+    now: Wall,
     probes: u64,
     bytes_to_agent: u64,
     bytes_from_agent: u64,
@@ -195,6 +200,7 @@ impl<W: Wire> Gate<W> {
 
     /// Takes one input. Total: whatever goes wrong ends in a closed session and a record of it.
     pub fn handle(&mut self, now: Now, input: Input<'_, W::Inbound>) {
+        self.core.now = now.wall;
         if let Input::Acknowledged(sequence) = input {
             self.core.acknowledge(sequence);
             return;
@@ -376,12 +382,7 @@ impl<W: Wire> Gate<W> {
             crate::wire::Ruling::Allowed { unit, .. } => {
                 self.notify(now, Event::CancelRequested)?;
                 let mut turn = Turn::new(&mut self.core, now);
-                turn.finish(
-                    unit,
-                    crate::record::Outcome::Completed,
-                    Default::default(),
-                    vec![],
-                );
+                turn.finish(unit, UnitEnd::of(Outcome::Completed));
                 Ok(())
             }
             crate::wire::Ruling::Held { unit, .. } => {
@@ -561,6 +562,7 @@ impl<O: Payload> Core<O> {
             actions: VecDeque::new(),
             login_deadline: None,
             expires: None,
+            now: Wall::default(),
             probes: 0,
             bytes_to_agent: 0,
             bytes_from_agent: 0,
@@ -696,6 +698,10 @@ impl<O: Payload> Core<O> {
                         }
                         Action::Send { to: side, data }
                     }
+                    Item::Release(unit, data) => {
+                        self.left(unit);
+                        Action::Send { to: side, data }
+                    }
                     Item::StartTls => Action::StartTls(side),
                     Item::Connect => Action::Connect,
                     Item::Aside(data) => Action::Aside(data),
@@ -703,6 +709,14 @@ impl<O: Payload> Core<O> {
                 };
                 self.actions.push_back(action);
             }
+        }
+    }
+
+    /// The first bytes of a unit leave now.
+    fn left(&mut self, unit: UnitId) {
+        let now = self.now;
+        if let Some(Unit::Allowed { released_at, .. }) = self.units.get_mut(&unit) {
+            released_at.get_or_insert(now);
         }
     }
 

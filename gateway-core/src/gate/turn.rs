@@ -12,11 +12,11 @@ use crate::{
     decision::{Decision, Denial, Hold, Reason, Verdict},
     id::{ApprovalId, AskId, UnitId},
     limits::Limits,
-    mask::{MaskCount, Obligations},
+    mask::Obligations,
     operation::{Operation, SessionOp, SqlStage},
     record::{
-        ApprovalOutcome, ApprovalRequested, Counters, Direction, Entry, Intent, Outcome,
-        SessionOpened, Severity,
+        ApprovalOutcome, ApprovalRequested, Direction, Entry, Intent, Outcome, SessionOpened,
+        Severity, UnitEnd,
     },
     target::{Mode, Target},
     time::Now,
@@ -197,9 +197,13 @@ impl<'a, O: Payload> Turn<'a, O> {
             not_enforced,
         };
         self.core.record(self.now, Entry::Intent(Box::new(intent)));
-        self.core
-            .units
-            .insert(unit, Unit::Allowed { released: false });
+        self.core.units.insert(
+            unit,
+            Unit::Allowed {
+                released: false,
+                released_at: None,
+            },
+        );
         Ruling::Allowed { unit, obligations }
     }
 
@@ -285,9 +289,9 @@ impl<'a, O: Payload> Turn<'a, O> {
     /// A unit that isn't allowed is a defect of the wire: nothing is sent and the session closes.
     pub fn release(&mut self, unit: UnitId, frames: O) {
         match self.core.units.get_mut(&unit) {
-            Some(Unit::Allowed { released }) => {
+            Some(Unit::Allowed { released, .. }) => {
                 *released = true;
-                self.core.push(Side::Target, Item::Send(frames));
+                self.core.push(Side::Target, Item::Release(unit, frames));
             }
             Some(Unit::Held(_)) | None => {
                 self.core.fault = Some("a unit that isn't allowed was about to be released");
@@ -335,30 +339,19 @@ impl<'a, O: Payload> Turn<'a, O> {
     }
 
     /// Ends an allowed unit, with what it moved and masked.
-    pub fn finish(
-        &mut self,
-        unit: UnitId,
-        outcome: Outcome,
-        counters: Counters,
-        masked: Vec<MaskCount>,
-    ) {
+    pub fn finish(&mut self, unit: UnitId, end: UnitEnd) {
         match self.core.units.remove(&unit) {
-            Some(Unit::Allowed { .. }) => {
-                if !masked.is_empty() {
-                    self.core.record(
-                        self.now,
-                        Entry::Masked {
-                            unit,
-                            counts: masked,
-                        },
-                    );
+            Some(Unit::Allowed { released_at, .. }) => {
+                if !end.masked.is_empty() {
+                    let counts = end.masked.clone();
+                    self.core.record(self.now, Entry::Masked { unit, counts });
                 }
                 self.core.record(
                     self.now,
                     Entry::Finished {
                         unit,
-                        outcome,
-                        counters,
+                        released_at,
+                        end,
                     },
                 );
             }
@@ -408,19 +401,22 @@ impl<O: Payload> Core<O> {
                 let denial = Denial::new(Reason::Withdrawn, "the request was withdrawn");
                 self.block(now, id, Some(held.operation), denial, Severity::Notice);
             }
-            Unit::Allowed { released } => {
+            Unit::Allowed {
+                released,
+                released_at,
+            } => {
                 let outcome = if released {
                     Outcome::Unknown
                 } else {
                     Outcome::NotExecuted
                 };
-                let counters = Counters::default();
+                let end = UnitEnd::of(outcome);
                 self.record(
                     now,
                     Entry::Finished {
                         unit: id,
-                        outcome,
-                        counters,
+                        released_at,
+                        end,
                     },
                 );
             }
@@ -458,7 +454,13 @@ impl<O: Payload> Core<O> {
             not_enforced: None,
         };
         self.record(now, Entry::Intent(Box::new(intent)));
-        self.units.insert(id, Unit::Allowed { released: false });
+        self.units.insert(
+            id,
+            Unit::Allowed {
+                released: false,
+                released_at: None,
+            },
+        );
         Ok(obligations)
     }
 }

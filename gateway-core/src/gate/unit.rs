@@ -7,17 +7,19 @@ use crate::{
     mask::Obligations,
     operation::Operation,
     target::Target,
-    time::Mono,
+    time::{Mono, Wall},
 };
 
 /// A unit that has neither finished nor been refused.
 pub(crate) enum Unit {
     /// It waits for reviewers (`deadline` is set), or for the checks after their yes.
     Held(Box<HeldUnit>),
-    /// It may be released; `released` once some of it was.
+    /// It may be released.
     Allowed {
-        /// Whether bytes of it were queued for the target.
+        /// Bytes of it are queued for the target, or have left.
         released: bool,
+        /// When the first of them left.
+        released_at: Option<Wall>,
     },
 }
 

@@ -10,7 +10,7 @@ use gateway_core::{
     limits::Limits,
     mask::{Classified, MaskCount, Obligations},
     operation::{Action, SqlStage, SqlUnit},
-    record::{CloseReason, Counters, Outcome},
+    record::{CloseReason, CompletedCommand, Counters, Outcome, UnitEnd},
     wire::{Answer, Control, Event, Question, Side, Turn, WireError},
 };
 
@@ -93,6 +93,7 @@ pub(super) struct Live {
     pub(super) obligations: Obligations,
     pub(super) plan: Option<Plan>,
     pub(super) counters: Counters,
+    pub(super) commands: Vec<CompletedCommand>,
     pub(super) masked: BTreeMap<ColumnId, MaskCount>,
     /// Executions sent whose answer is outstanding.
     pub(super) executions: u32,
@@ -399,12 +400,13 @@ impl Relay {
                 self.catalogue_changed = true;
             }
             self.names.unit_finished(unit, &mut self.replies);
-            turn.finish(
-                unit,
+            let end = UnitEnd {
                 outcome,
-                live.counters,
-                live.masked.into_values().collect(),
-            );
+                counters: live.counters,
+                commands: live.commands,
+                masked: live.masked.into_values().collect(),
+            };
+            turn.finish(unit, end);
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use gateway_core::{
-    record::Outcome,
+    record::{CompletedCommand, Outcome},
     wire::{Side, Turn, WireError},
 };
 
@@ -25,6 +25,9 @@ use crate::postgres::{
 
 /// Rebuilt bytes that are delivered at the latest.
 const REBUILT_BYTES_MAX: usize = 64 << 10;
+
+/// Completed commands of one unit that are recorded one by one; the counters count them all.
+const COMMANDS_MAX: usize = 1024;
 
 /// What becomes of a message of the target.
 enum Delivery {
@@ -241,10 +244,12 @@ impl Relay {
             tag::DATA_ROW => self.count_row(body.len() + frame::HEADER_BYTES)?,
             tag::ROW_DESCRIPTION => return self.on_row_description(body),
             tag::COMMAND_COMPLETE => {
-                let rows = CommandComplete::parse(body).map_err(malformed)?.rows();
-                self.on_execution_end(tag, rows.unwrap_or(0))?;
+                let complete = CommandComplete::parse(body).map_err(malformed)?;
+                let name = String::from_utf8_lossy(complete.tag).into_owned();
+                let rows = complete.rows().unwrap_or(0);
+                self.on_execution_end(tag, Some(CompletedCommand { tag: name, rows }))?;
             }
-            tag::EMPTY_QUERY_RESPONSE => self.on_execution_end(tag, 0)?,
+            tag::EMPTY_QUERY_RESPONSE => self.on_execution_end(tag, None)?,
             tag::PORTAL_SUSPENDED => self.on_suspended()?,
             tag::READY_FOR_QUERY => {
                 self.on_ready(&ReadyForQuery::parse(body).map_err(malformed)?)?
@@ -420,7 +425,7 @@ impl Relay {
         );
     }
 
-    fn on_execution_end(&mut self, tag: u8, rows: u64) -> Result<()> {
+    fn on_execution_end(&mut self, tag: u8, command: Option<CompletedCommand>) -> Result<()> {
         self.front_is(
             |reply| matches!(reply, Reply::Query | Reply::Execute(_)),
             tag,
@@ -429,7 +434,12 @@ impl Relay {
         let Some(live) = self.live.get_mut(&unit) else {
             return Err(unexpected(tag));
         };
-        live.counters.rows_affected += rows;
+        if let Some(command) = command {
+            live.counters.rows_affected += command.rows;
+            if live.commands.len() < COMMANDS_MAX {
+                live.commands.push(command);
+            }
+        }
         self.copy_in = None;
         if matches!(self.replies.front(), Some(front) if matches!(front.reply, Reply::Execute(_))) {
             live.executions = live.executions.saturating_sub(1);
