@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, fs, io::Read as _, path::Path, sync::Arc};
 use gateway_core::{
     catalogue::Snapshot,
     decision::{Decision, DecisionPoint, Request, Verdict},
-    id::{Digest, TargetName},
+    id::{Digest, RuleId, TargetName},
     mask::Obligations,
     time::Now,
 };
@@ -53,8 +53,13 @@ impl BundleFiles {
         let mut mistakes = Vec::new();
         for entry in fs::read_dir(folder).map_err(whole)? {
             let entry = entry.map_err(whole)?;
-            let Ok(name) = entry.file_name().into_string() else {
-                continue;
+            let name = match entry.file_name().into_string() {
+                Ok(name) => name,
+                Err(name) => {
+                    let name = name.to_string_lossy();
+                    mistakes.push(BundleError::of_file(&name, "the name isn't UTF-8"));
+                    continue;
+                }
             };
             if !belongs(&name) {
                 continue;
@@ -117,6 +122,24 @@ fn read_text(path: &Path) -> std::io::Result<String> {
 }
 
 /// A checked policy bundle. Decides; immutable, but for a bounded memory of decisions.
+///
+/// ```
+/// use gateway_policy::{Bundle, BundleFiles};
+///
+/// let rules = r#"
+///     @id("agents-may-read")
+///     permit (principal in Role::"Agents", action in Action::"sql.read", resource);
+/// "#;
+/// let files = BundleFiles::new([("reads.cedar".to_owned(), rules.to_owned())]);
+/// let bundle = Bundle::parse(&files, None)?;
+/// assert_eq!(bundle.rules().count(), 1);
+///
+/// let typo = rules.replace("sql.read", "sql.reed");
+/// let files = BundleFiles::new([("reads.cedar".to_owned(), typo)]);
+/// let errors = Bundle::parse(&files, None).expect_err("the action doesn't exist");
+/// assert!(errors.to_string().contains("reads.cedar:3:"));
+/// # Ok::<(), gateway_policy::BundleErrors>(())
+/// ```
 pub struct Bundle {
     digest: Digest,
     engine: Engine,
@@ -161,6 +184,12 @@ impl Bundle {
     /// Every rule, by id.
     pub fn rules(&self) -> impl Iterator<Item = &Rule> {
         self.engine.rules()
+    }
+
+    /// The rule with this id.
+    #[must_use]
+    pub fn rule(&self, id: &RuleId) -> Option<&Rule> {
+        self.engine.rule(id)
     }
 
     /// Every agent that the bundle lists, by identity.

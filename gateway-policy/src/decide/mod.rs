@@ -135,6 +135,11 @@ impl Engine {
         self.rules.values()
     }
 
+    /// The rule with this id.
+    pub(crate) fn rule(&self, id: &RuleId) -> Option<&Rule> {
+        self.rules.get(id.as_str())
+    }
+
     /// Judges one request. Total: whatever fails is a denial, and reveals nothing.
     pub(crate) fn judge(&self, agents: &Agents, now: Now, request: &Request<'_>) -> Judgement {
         match self.try_judge(agents, now, request) {
@@ -295,7 +300,7 @@ impl Engine {
         let missing: Vec<&Rule> = matched
             .iter()
             .filter(|id| !request.approved.contains(id))
-            .filter_map(|id| self.rules.get(id.as_str()))
+            .filter_map(|id| self.rule(id))
             .collect();
         let terms = || {
             missing
@@ -463,7 +468,7 @@ impl Refusals {
                 .collect();
             let message = rules
                 .iter()
-                .find_map(|id| engine.rules.get(id.as_str())?.message.clone())
+                .find_map(|id| engine.rule(id)?.message.clone())
                 .unwrap_or_else(|| format!("{} is forbidden", words::effect(effect, request)));
             let denial = Denial::new(Reason::Forbidden, message)
                 .with_detail(words::list(self.forbidden.iter().map(|(e, _)| e), request))

@@ -180,15 +180,11 @@ pub(crate) fn parse(
         let Ok(class) = ClassName::parse(&class) else {
             continue;
         };
-        let line = source
-            .text
-            .get(..class_span.start)
-            .map_or(1, |s| s.matches('\n').count() + 1);
         classes.entries.push(Entry {
             target: Pattern::new(column.target),
             name: name.map(Pattern::new),
             class,
-            place: format!("{}:{line}", source.name),
+            place: source.file_and_line(class_span.start),
         });
     }
     classes

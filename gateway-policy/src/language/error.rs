@@ -26,6 +26,11 @@ impl Source<'_> {
             help: None,
         }
     }
+
+    /// `file:line` of a byte offset.
+    pub(crate) fn file_and_line(&self, offset: usize) -> String {
+        format!("{}:{}", self.name, place(self.text, offset).0)
+    }
 }
 
 /// Line and column of a byte offset, both from 1; the column counts characters.

@@ -33,6 +33,8 @@ const EXPIRES_MAX: Duration = Duration::from_secs(24 * 3600);
 pub struct Rule {
     /// `@id`.
     pub id: RuleId,
+    /// Where it stands: `writes.cedar:12`.
+    pub place: String,
     /// `@message`.
     pub message: Option<String>,
     /// Whose agreement lifts it, when it is a hold.
@@ -224,6 +226,7 @@ impl RuleReader<'_> {
             },
             rule: Rule {
                 id,
+                place: self.source.file_and_line(self.span.start),
                 message: self.policy.annotation("message").map(str::to_owned),
                 hold,
             },
