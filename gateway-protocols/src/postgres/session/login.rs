@@ -2,8 +2,8 @@
 //! only; the gateway proves itself to the target by SCRAM, or by a token of its own, over TLS only.
 //!
 //! ```text
-//! ExpectStartup --SSLRequest--> ExpectAgentTls --> ExpectStartup --StartupMessage--> ExpectRoute
-//!   --> ExpectPassword --> ExpectPrincipal --policy--> ExpectTargetLogin --> ExpectConnection
+//! ExpectStartup --SSLRequest--> ExpectAgentTls --> ExpectStartup --StartupMessage-->
+//!   ExpectPassword --> ExpectPrincipal --> ExpectRoute --policy--> ExpectTargetLogin --> ExpectConnection
 //!   --SSLRequest--> ExpectTlsAnswer --> ExpectTargetTls --StartupMessage--> ExpectAuthentication
 //!   --SCRAM--> ExpectTargetReady --> ExpectCancelKey --> relay
 //! ExpectStartup --CancelRequest--> ended
@@ -181,9 +181,13 @@ impl Login {
             };
             turn.greet(words::encoded(|out| negotiate.encode(out)));
         }
-        let requested = settings.database.clone();
         self.settings = settings;
-        self.state = State::ExpectRoute(turn.ask(Question::Route { requested }));
+        // The target is looked for only once the agent has proven itself: nobody else may make the
+        // gateway ask anything of a target.
+        turn.greet(words::encoded(|out| {
+            Authentication::CleartextPassword.encode(out)
+        }));
+        self.state = State::ExpectPassword;
         Ok(())
     }
 
@@ -281,17 +285,15 @@ impl Login {
         turn: &mut Turn<'_, Bytes>,
     ) -> Result<Option<Established>> {
         match (self.take(), answer) {
-            (State::ExpectRoute(asked), Answer::Route(Ok(route))) if asked == id => {
-                self.database = route.database;
-                turn.greet(words::encoded(|out| {
-                    Authentication::CleartextPassword.encode(out)
-                }));
-                self.state = State::ExpectPassword;
+            (State::ExpectPrincipal(asked), Answer::Authenticated(Ok(_))) if asked == id => {
+                let requested = self.settings.database.clone();
+                self.state = State::ExpectRoute(turn.ask(Question::Route { requested }));
             }
             (State::ExpectRoute(asked), Answer::Route(Err(denial))) if asked == id => {
                 self.refuse(turn, SqlState::INVALID_CATALOG_NAME, denial)?;
             }
-            (State::ExpectPrincipal(asked), Answer::Authenticated(Ok(_))) if asked == id => {
+            (State::ExpectRoute(asked), Answer::Route(Ok(route))) if asked == id => {
+                self.database = route.database;
                 match turn.open() {
                     Ok(()) => {
                         self.state = State::ExpectTargetLogin(turn.ask(Question::TargetLogin))
