@@ -19,8 +19,9 @@ use gateway_core::operation::{
     SqlUnit, Statement,
 };
 use gateway_core::record::{
-    Acknowledge, ApprovalOutcome, ApprovalRequested, Blocked, Chunk, CloseReason, Counters,
-    Direction, Entry, Evidence, EvidenceSink, Intent, Outcome, Record, SessionOpened, Severity,
+    Acknowledge, ApprovalOutcome, ApprovalRequested, Blocked, Chunk, CloseReason, CompletedCommand,
+    Counters, Direction, Entry, Evidence, EvidenceSink, Intent, Outcome, Record, SessionOpened,
+    Severity, UnitEnd,
 };
 use gateway_core::target::{Durability, Mode, Target};
 use gateway_core::time::{Mono, Now, Wall};
@@ -190,16 +191,32 @@ impl<'a> Script<'a> {
     }
 
     pub(crate) fn finish(&mut self, unit: u64, outcome: Outcome) {
-        let counters = Counters {
-            rows_returned: 2,
-            rows_affected: 0,
-            bytes_returned: 64,
-            values_masked: 2,
+        let commands = match outcome {
+            Outcome::Completed => vec![CompletedCommand {
+                tag: "SELECT 2".into(),
+                rows: 2,
+            }],
+            _ => Vec::new(),
         };
+        self.end(unit, outcome, commands);
+    }
+
+    pub(crate) fn end(&mut self, unit: u64, outcome: Outcome, commands: Vec<CompletedCommand>) {
+        let end = UnitEnd {
+            counters: Counters {
+                rows_returned: 2,
+                rows_affected: 0,
+                bytes_returned: 64,
+                values_masked: 2,
+            },
+            commands,
+            ..UnitEnd::of(outcome)
+        };
+        let released_at = Some(self.now().wall);
         self.entry(Entry::Finished {
             unit: UnitId(unit),
-            outcome,
-            counters,
+            released_at,
+            end,
         });
     }
 

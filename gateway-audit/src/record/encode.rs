@@ -7,15 +7,15 @@ use gateway_core::id::{ApprovalId, SessionId};
 use gateway_core::identity::Principal;
 use gateway_core::operation::Operation;
 use gateway_core::record::{
-    ApprovalOutcome, ApprovalRequested, Blocked, CloseReason, Counters, Entry, Intent, Outcome,
-    Record, SessionOpened, Severity,
+    ApprovalOutcome, ApprovalRequested, Blocked, CloseReason, Entry, Intent, Outcome, Record,
+    SessionOpened, Severity, UnitEnd,
 };
-use gateway_core::time::Now;
+use gateway_core::time::{Now, Wall};
 
 use super::body;
 use super::header::Header;
 use super::seal::{Sealer, request_commitment};
-use crate::json::{self, Object};
+use crate::json;
 use crate::log::Salt;
 use crate::stream::Chain;
 use crate::tree::Hash;
@@ -280,9 +280,9 @@ pub(crate) fn encode(
         }
         Entry::Finished {
             unit,
-            outcome,
-            counters,
-        } => finished(unit.0, outcome, *counters, context, now),
+            released_at,
+            end,
+        } => finished(unit.0, *released_at, end, context, now),
         Entry::SessionClosed {
             reason,
             bytes_from_agent,
@@ -491,16 +491,17 @@ fn commit(operation: &Operation, salt: &Salt) -> Hash {
     }
 }
 
+/// `unit.result` or `unit.unknown`. `end.masked` has a leaf of its own.
 fn finished(
     unit: u64,
-    outcome: &Outcome,
-    counters: Counters,
+    released_at: Option<Wall>,
+    end: &UnitEnd,
     context: &mut SessionContext,
     now: Now,
 ) -> Encoded {
-    let (kind, out, code) = match outcome {
+    let (kind, out, code) = match &end.outcome {
         Outcome::Completed => ("unit.result", "completed", None),
-        Outcome::Failed { code } => ("unit.result", "failed", Some(code)),
+        Outcome::Failed { code } => ("unit.result", "failed", Some(code.as_str())),
         Outcome::Skipped => ("unit.result", "skipped", None),
         Outcome::NotExecuted => ("unit.result", "not_executed", None),
         Outcome::Unknown => ("unit.unknown", "unknown", None),
@@ -509,15 +510,25 @@ fn finished(
     header.unit = Some(unit);
     header.outcome = Some(out);
     header.counters = vec![
-        ("bytes_returned", counters.bytes_returned),
+        ("bytes_returned", end.counters.bytes_returned),
         ("chunks", context.chain.chunks),
-        ("rows_affected", counters.rows_affected),
-        ("rows_returned", counters.rows_returned),
-        ("values_masked", counters.values_masked),
+        ("rows_affected", end.counters.rows_affected),
+        ("rows_returned", end.counters.rows_returned),
+        ("values_masked", end.counters.values_masked),
     ];
     context.anchor(&mut header, now);
-    let body = code.map(|code| json::object(|o: &mut Object<'_>| o.text("error_code", code)));
-    Encoded { header, body }
+    let body = json::object(|o| {
+        o.objects("commands", &end.commands, |o, command| {
+            o.int("rows", command.rows);
+            o.text("tag", &command.tag);
+        });
+        o.text_opt("error_code", code);
+        o.int_opt("released_at", released_at.map(Wall::as_micros));
+    });
+    Encoded {
+        header,
+        body: Some(body),
+    }
 }
 
 fn rules(ids: &[gateway_core::id::RuleId]) -> Vec<String> {
