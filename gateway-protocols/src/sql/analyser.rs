@@ -35,7 +35,8 @@ impl<'s> Scope<'s> {
         }
     }
 
-    fn sees(&self, name: &str) -> bool {
+    /// Whether `name` is a common table expression here.
+    pub(super) fn sees(&self, name: &str) -> bool {
         self.names.contains(&name) || self.outer.is_some_and(|outer| outer.sees(name))
     }
 }
@@ -284,6 +285,14 @@ impl<'a> Analyser<'a> {
                     "read the table itself",
                 );
             }
+            // A view that calls users' functions: they may read what the view doesn't depend on.
+            _ if relation.has_hidden_calls && relation.kind == RelationKind::View => self.reaches(
+                format!(
+                    "reading {}.{}, which calls functions",
+                    relation.schema, relation.name
+                ),
+                "read the tables themselves",
+            ),
             _ if relation.has_hidden_calls && !reads => self.reaches(
                 format!(
                     "writing to {}.{}, which runs triggers",
@@ -367,7 +376,7 @@ impl<'a> Analyser<'a> {
     }
 
     /// The schema in which the search path finds a user's function called `name`.
-    fn user_function(&self, name: &str) -> Option<&'a str> {
+    pub(super) fn user_function(&self, name: &str) -> Option<&'a str> {
         let functions = &self.snapshot.functions;
         self.snapshot.search_path.iter().find_map(|schema| {
             let here =

@@ -99,7 +99,7 @@ const FUNCTIONS: &[&str] = &[
     "now", "npoints", "nth_value", "ntile", "num_nonnulls", "num_nulls", "numeric",
     "nummultirange", "numnode", "numrange", "obj_description", "octet_length", "overlaps",
     "overlay", "parse_ident", "path", "pclose", "percent_rank", "percentile_cont",
-    "percentile_disc", "pg_backend_pid", "pg_char_to_encoding", "pg_client_encoding",
+    "percentile_disc", "pg_advisory_unlock_all", "pg_backend_pid", "pg_char_to_encoding", "pg_client_encoding",
     "pg_collation_for", "pg_collation_is_visible", "pg_column_compression",
     "pg_column_is_updatable", "pg_column_size", "pg_conf_load_time", "pg_conversion_is_visible",
     "pg_database_size", "pg_describe_object", "pg_encoding_max_length", "pg_encoding_to_char",

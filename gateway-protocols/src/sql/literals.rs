@@ -9,35 +9,62 @@ use std::ops::Range;
 /// and comments (PostgreSQL 18, 4.1.2 "Constants" and 4.1.5 "Comments"). Errs on the side of too
 /// much: what has no end extends to the end of the text. Quoted identifiers are not covered.
 pub(super) fn literals(text: &str) -> Vec<Range<usize>> {
-    let bytes = text.as_bytes();
     let mut found = Vec::new();
+    lex(text.as_bytes(), |token, range| {
+        if token == Token::Value {
+            found.push(range);
+        }
+    });
+    found
+}
+
+/// Number of tokens in `text`, comments included, white space not; each byte of a multi-byte
+/// operator counts.
+pub(super) fn token_count(text: &str) -> usize {
+    let mut count = 0;
+    lex(text.as_bytes(), |token, _| {
+        count += usize::from(token != Token::Space)
+    });
+    count
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Token {
+    /// A constant or a comment.
+    Value,
+    /// A name, a keyword, a parameter, a byte of an operator.
+    Other,
+    /// One byte of white space.
+    Space,
+}
+
+fn lex(bytes: &[u8], mut visit: impl FnMut(Token, Range<usize>)) {
+    use Token::{Other, Space, Value};
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
         let rest = bytes.get(at..).unwrap_or_default();
-        let (length, covered) = match byte {
-            b'\'' => (quoted(rest, b'\'', false), true),
-            b'"' => (quoted(rest, b'"', false), false),
-            b'-' if rest.starts_with(b"--") => (line_comment(rest), true),
-            b'/' if rest.starts_with(b"/*") => (block_comment(rest), true),
+        let tail = rest.get(1..).unwrap_or_default();
+        let (token, length) = match byte {
+            b'\'' => (Value, quoted(rest, b'\'', false)),
+            b'"' => (Other, quoted(rest, b'"', false)),
+            b'-' if rest.starts_with(b"--") => (Value, line_comment(rest)),
+            b'/' if rest.starts_with(b"/*") => (Value, block_comment(rest)),
             b'$' => match dollar_quoted(rest) {
-                Some(length) => (length, true),
-                None => (1 + word(rest.get(1..).unwrap_or_default()), false),
+                Some(length) => (Value, length),
+                None => (Other, 1 + word(tail)),
             },
-            b'0'..=b'9' => (number(rest), true),
-            b'.' if rest.get(1).is_some_and(u8::is_ascii_digit) => (number(rest), true),
-            b'e' | b'E' if rest.get(1) == Some(&b'\'') => (
-                1 + quoted(rest.get(1..).unwrap_or_default(), b'\'', true),
-                true,
-            ),
-            _ if is_word(byte) => (word(rest), false),
-            _ => (1, false),
+            b'0'..=b'9' => (Value, number(rest)),
+            b'.' if tail.first().is_some_and(u8::is_ascii_digit) => (Value, number(rest)),
+            b'e' | b'E' if tail.first() == Some(&b'\'') => (Value, 1 + quoted(tail, b'\'', true)),
+            _ if is_word(byte) => (Other, word(rest)),
+            _ if byte.is_ascii_whitespace() => (Space, 1),
+            _ => (Other, 1),
         };
-        if covered {
-            found.push(at..at + length);
-        }
-        at += length.max(1);
+        // Every branch takes a byte at least; the bound makes an endless loop unthinkable.
+        let end = at + length.max(1);
+        visit(token, at..end);
+        at = end;
     }
-    found
 }
 
 fn is_word(byte: u8) -> bool {
@@ -157,7 +184,7 @@ mod tests {
         for (text, expected) in cases {
             let found: Vec<&str> = literals(text)
                 .into_iter()
-                .map(|range| &text[range])
+                .map(|range| text.get(range).unwrap())
                 .collect();
             assert_eq!(found, *expected, "{text}");
         }

@@ -18,6 +18,9 @@
 //! - Writing to a view, and foreign keys' ON DELETE and ON UPDATE actions, have no effects on the
 //!   tables behind. Triggers and rules have none either; beside classified columns they are refused.
 //! - A relation that `CREATE TEMP TABLE` made is unknown, hence opaque.
+//! - Overloads aren't resolved: a user's function or operator that the search path finds counts as
+//!   called wherever its name is, also where a built-in one with better types would win, and where a
+//!   qualified column has its name (`t.area` may be `area(t)`).
 
 mod analyser;
 mod builtins;
@@ -48,7 +51,7 @@ use self::{
     analyser::{Analyser, Findings, Scope},
     tree::Kind,
 };
-pub use parse::{ANALYSIS_STACK_BYTES, ParseFailure, Parsed, TEXT_BYTES_MAX, parse};
+pub use parse::{ANALYSIS_STACK_BYTES, ParseFailure, Parsed, TEXT_BYTES_MAX, TOKENS_MAX, parse};
 
 const PLAIN: &str =
     "one SELECT of plain columns from one table, for example SELECT id FROM t WHERE id = $1";

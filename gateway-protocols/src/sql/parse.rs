@@ -4,16 +4,23 @@ use std::{ops::Range, panic};
 
 use pg_query::{Node, protobuf};
 
+use super::literals;
+
 /// Longest text that is parsed, bytes. A longer one is opaque.
-///
-/// The tree takes some hundred bytes for each byte of text in the worst case (`1,1,1,…`).
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
+
+/// Most tokens of a text that is parsed. One with more is opaque.
+///
+/// This is what bounds memory and time: each token can cost two nodes of 608 bytes, so a tree takes
+/// 250 MB and a fifth of a second at most.
+pub const TOKENS_MAX: usize = 200_000;
 
 /// Stack that a thread needs to call [`parse`] and [`super::analyse`], and to drop a [`Parsed`].
 ///
 /// The C parser stops itself 2 MiB below where it was entered ("stack depth limit exceeded"), which
 /// bounds the depth of every tree it hands out; decoding, walking and dropping such a tree in Rust
-/// is what the rest is for. The test `hopeless_depth_is_opaque_and_never_an_abort` measures it.
+/// is what the rest is for. Measured: the deepest trees of `hopeless_depth_is_opaque_and_never_an_abort`
+/// need between 8 and 12 MiB, so this leaves five times that.
 pub const ANALYSIS_STACK_BYTES: usize = 64 << 20;
 
 /// A text that the grammar accepts.
@@ -55,8 +62,8 @@ impl Parsed {
 /// Why a text has no tree.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseFailure {
-    /// Longer than [`TEXT_BYTES_MAX`].
-    #[error("the text is longer than {TEXT_BYTES_MAX} bytes")]
+    /// Longer than [`TEXT_BYTES_MAX`] or [`TOKENS_MAX`].
+    #[error("the text is longer than {TEXT_BYTES_MAX} bytes or {TOKENS_MAX} tokens")]
     TooLong,
     /// It holds a zero byte, which no PostgreSQL message can carry.
     #[error("the text holds a zero byte")]
@@ -79,7 +86,7 @@ pub enum ParseFailure {
 /// # Errors
 /// [`ParseFailure`]; nothing of the text is then known.
 pub fn parse(text: &str) -> Result<Parsed, ParseFailure> {
-    if text.len() > TEXT_BYTES_MAX {
+    if text.len() > TEXT_BYTES_MAX || literals::token_count(text) > TOKENS_MAX {
         return Err(ParseFailure::TooLong);
     }
     // `pg_query::parse` also collects table names with code that may panic on shapes its authors

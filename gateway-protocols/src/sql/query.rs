@@ -24,7 +24,7 @@ impl<'a> Analyser<'a> {
                 this.locks(&select.from_clause, scope);
             }
             this.constant_where(select.where_clause.as_deref());
-            let outer = std::mem::replace(&mut this.setting_row, setting_row(select));
+            let outer = std::mem::replace(&mut this.setting_row, setting_row(select, scope));
             tree::children(node, &mut |child| match child {
                 NodeRef::WithClause(_) | NodeRef::IntoClause(_) => {}
                 _ => this.visit(child, scope),
@@ -342,7 +342,7 @@ impl<'a> Analyser<'a> {
 
 /// The setting that `SELECT … FROM pg_settings WHERE name = 'constant'` is about: `pg_dump` sends
 /// `set_config(name, 'value', false)` that way, to change a setting only where it exists.
-fn setting_row(select: &protobuf::SelectStmt) -> Option<String> {
+fn setting_row(select: &protobuf::SelectStmt, scope: &Scope<'_>) -> Option<String> {
     let [from] = select.from_clause.as_slice() else {
         return None;
     };
@@ -357,6 +357,7 @@ fn setting_row(select: &protobuf::SelectStmt) -> Option<String> {
     };
     let is_row = range.relname == "pg_settings"
         && matches!(range.schemaname.as_str(), "" | "pg_catalog")
+        && !scope.sees("pg_settings")
         && range.alias.is_none()
         && expr.kind == protobuf::AExprKind::AexprOp as i32
         && names(&expr.name) == ["="]

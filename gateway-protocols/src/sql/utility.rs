@@ -259,6 +259,11 @@ impl<'a> Analyser<'a> {
                 if create.authrole.is_some() {
                     self.effect(Action::SqlGrant, Object::Database);
                 }
+                if !create.schema_elts.is_empty() {
+                    self.opaque(
+                        "CREATE SCHEMA with elements resolves names in the new schema first",
+                    );
+                }
                 self.rest(node, None, scope);
             }
             S::DefineStmt(define) => {
@@ -523,7 +528,13 @@ impl<'a> Analyser<'a> {
     fn function(&mut self, action: Action, name: &[&str]) {
         let (schema, name) = match name {
             [.., schema, name] => (*schema, *name),
-            [name] => (self.creation_schema(), *name),
+            // An existing one is found along the search path, a new one goes where CREATE puts it.
+            [name] => {
+                let existing = self
+                    .user_function(name)
+                    .filter(|_| action != Action::SqlCreate);
+                (existing.unwrap_or_else(|| self.creation_schema()), *name)
+            }
             [] => {
                 self.opaque("a function without a name");
                 return;
