@@ -496,19 +496,26 @@ impl<W: Wire> Gate<W> {
             .with_hint("Send it again to ask for a new approval.");
             return self.refuse_held(now, id, denial);
         }
-        let denial = match self.core.decide(now, &fresh, &satisfied).map(|d| d.verdict) {
-            Some(Verdict::Allow) => {
+        let Some(decision) = self.core.decide(now, &fresh, &satisfied) else {
+            let denial = Denial::new(Reason::PolicyError, "there is no session to decide for");
+            return self.refuse_held(now, id, denial);
+        };
+        let masks = turn::check_masks(&fresh, &decision.obligations);
+        let denial = match (decision.verdict, masks) {
+            (Verdict::Allow, Ok(())) => {
+                if let Some(unit) = self.core.units.get_mut(&id) {
+                    unit.decided_again(fresh, decision.obligations, decision.policy);
+                }
                 let question = Question::ConsumeApproval { approval, digest };
                 self.core.ask(now, question, Purpose::Consume(id));
                 return Ok(());
             }
-            Some(Verdict::Deny(denial)) => denial,
-            Some(Verdict::Hold(_)) => Denial::new(
+            (Verdict::Allow, Err(denial)) | (Verdict::Deny(denial), _) => denial,
+            (Verdict::Hold(_), _) => Denial::new(
                 Reason::NotConsumed,
                 "the policy has changed and asks for another approval",
             )
             .with_hint("Send the statement again."),
-            None => Denial::new(Reason::PolicyError, "there is no session to decide for"),
         };
         self.refuse_held(now, id, denial)
     }

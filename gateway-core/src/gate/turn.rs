@@ -152,20 +152,23 @@ impl<'a, O: Payload> Turn<'a, O> {
             rules,
             policy,
         } = decision;
-        if let Operation::Sql(sql) = &operation
-            && let Err(denial) = obligations.check(&sql.analysis.classified)
-        {
-            return self.refused(unit, Some(operation), denial);
-        }
         let observed = self
             .core
             .target
             .as_ref()
             .is_some_and(|t| t.mode == Mode::Observe);
+        if let Verdict::Deny(denial) = &verdict
+            && !observed
+        {
+            return self.refused(unit, Some(operation), denial.clone());
+        }
+        // Whatever is about to run, observed or not, must be maskable.
+        if let Err(denial) = check_masks(&operation, &obligations) {
+            return self.refused(unit, Some(operation), denial);
+        }
         let not_enforced = match verdict {
             Verdict::Allow => None,
-            Verdict::Deny(denial) if observed => Some(denial),
-            Verdict::Deny(denial) => return self.refused(unit, Some(operation), denial),
+            Verdict::Deny(denial) => Some(denial),
             Verdict::Hold(hold) if observed => {
                 Some(Denial::new(Reason::Forbidden, hold.message).with_rules(rules.clone()))
             }
@@ -432,7 +435,7 @@ impl<O: Payload> Core<O> {
             operation,
             obligations,
             rules,
-            policy: _,
+            policy,
             approval,
             digest,
             ..
@@ -449,7 +452,7 @@ impl<O: Payload> Core<O> {
             unit: id,
             operation,
             rules,
-            policy: self.decision.policy(),
+            policy,
             approval: Some(approval),
             not_enforced: None,
         };
@@ -462,6 +465,14 @@ impl<O: Payload> Core<O> {
             },
         );
         Ok(obligations)
+    }
+}
+
+/// Whether everything the operation reaches is masked or revealed under these obligations.
+pub(super) fn check_masks(operation: &Operation, obligations: &Obligations) -> Result<(), Denial> {
+    match operation {
+        Operation::Sql(sql) => obligations.check(&sql.analysis.classified),
+        Operation::Session(_) => Ok(()),
     }
 }
 

@@ -57,6 +57,20 @@ impl Unit {
         }
     }
 
+    /// What the policy in force said when the approval came.
+    pub(crate) fn decided_again(
+        &mut self,
+        operation: Operation,
+        obligations: Obligations,
+        policy: Digest,
+    ) {
+        if let Self::Held(held) = self {
+            held.operation = operation;
+            held.obligations = obligations;
+            held.policy = policy;
+        }
+    }
+
     pub(crate) fn operation(&self) -> Option<&Operation> {
         match self {
             Self::Held(held) => Some(&held.operation),
