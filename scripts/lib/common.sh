@@ -13,8 +13,8 @@ else
   bold='' dim='' red='' green='' plain=''
 fi
 
-# say TEXT...: one line for the person at the terminal.
-say() { printf '%s\n' "$*"; }
+# say LINE...: lines for the person at the terminal.
+say() { printf '%s\n' "$@"; }
 
 # step TEXT...: the heading of what comes next.
 step() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
