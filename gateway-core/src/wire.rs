@@ -268,6 +268,14 @@ pub enum Control {
     Goodbye,
 }
 
+/// A question of the gateway's own to the target. A closed set; no agent text, at most the name of
+/// an object that the agent made in its own session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// Which columns, of which origin and format, will this portal return?
+    DescribePortal,
+}
+
 /// A peer broke the protocol. Sticky: the session is over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{side:?} broke the protocol: {what}")]

@@ -161,12 +161,21 @@ pub(crate) struct Core<O> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Login.
-    Opening,
-    /// The policy let the session open.
-    Open,
+    /// The agent's login.
+    Login,
+    /// The policy let the session open; the target's login is under way.
+    Opened,
+    /// Both sides are logged in.
+    Established,
     /// The last record is emitted.
     Closed,
+}
+
+impl Phase {
+    /// Whether a session is on record as opened and not yet as closed.
+    fn is_open(self) -> bool {
+        matches!(self, Self::Opened | Self::Established)
+    }
 }
 
 struct Asked {
@@ -395,7 +404,7 @@ impl<W: Wire> Gate<W> {
 
     /// A session that the new policy wouldn't open is closed; others decide anew from the next unit.
     fn policy_changed(&mut self, now: Now) -> Result<(), WireError> {
-        if self.core.phase == Phase::Open {
+        if self.core.phase.is_open() {
             let database = Some(self.core.facts.database.clone());
             let operation = Operation::Session(SessionOp::Open { database });
             let still = self.core.decide(now, &operation, &[]);
@@ -556,7 +565,7 @@ impl<O: Payload> Core<O> {
             },
             principal: None,
             target: None,
-            phase: Phase::Opening,
+            phase: Phase::Login,
             units: BTreeMap::new(),
             units_begun: 0,
             asks: BTreeMap::new(),
@@ -785,7 +794,7 @@ impl<O: Payload> Core<O> {
         for (id, unit) in std::mem::take(&mut self.units) {
             self.end_unit(now, id, unit);
         }
-        if self.phase == Phase::Open {
+        if self.phase.is_open() {
             let entry = Entry::SessionClosed {
                 reason: reason.clone(),
                 bytes_from_agent: self.bytes_from_agent,

@@ -20,7 +20,7 @@ use crate::{
     },
     target::{Mode, Target},
     time::Now,
-    wire::{Control, Payload, Question, Ruling, Side},
+    wire::{Control, Payload, Probe, Question, Ruling, Side},
 };
 
 /// What a wire may do while it handles one input.
@@ -119,14 +119,18 @@ impl<'a, O: Payload> Turn<'a, O> {
             };
             self.core
                 .record(self.now, Entry::SessionOpened(Box::new(opened)));
-            self.core.phase = Phase::Open;
+            self.core.phase = Phase::Opened;
         }
         Ok(())
     }
 
-    /// The login is complete: its deadline no longer runs.
+    /// The login is complete on both sides: its deadline no longer runs, and from here on
+    /// everything that is delivered is recorded.
     pub fn established(&mut self) {
         self.core.login_deadline = None;
+        if self.core.phase == Phase::Opened {
+            self.core.phase = Phase::Established;
+        }
     }
 
     /// Asks for the target's connection. It opens once everything evidenced so far is safe.
@@ -310,21 +314,29 @@ impl<'a, O: Payload> Turn<'a, O> {
         self.release(unit, frames);
     }
 
-    /// Sends protocol housekeeping to the target.
-    pub fn pass(&mut self, _why: Control, frames: O) {
-        self.core.push(Side::Target, Item::Send(frames));
+    /// Sends protocol housekeeping to the target: its own login, and only delimiters and
+    /// rejections once the session is established.
+    pub fn pass(&mut self, why: Control, frames: O) {
+        let in_place = match why {
+            Control::Login => self.core.phase == Phase::Opened,
+            Control::Delimiter | Control::Rejection => self.core.phase == Phase::Established,
+            Control::Goodbye => true,
+        };
+        self.send(in_place, Side::Target, Item::Send(frames));
     }
 
-    /// Sends a question of the gateway's own to the target: fixed frames with typed parameters,
-    /// never agent bytes. Counted in the session's record; its answer is the wire's to consume.
-    pub fn probe(&mut self, frames: O) {
+    /// Sends a question of the gateway's own to the target. Counted in the session's record; its
+    /// answer is the wire's to consume.
+    pub fn probe(&mut self, _what: Probe, frames: O) {
         self.core.probes += 1;
-        self.core.push(Side::Target, Item::Send(frames));
+        let in_place = self.core.phase == Phase::Established;
+        self.send(in_place, Side::Target, Item::Send(frames));
     }
 
     /// Sends to the target on a connection of its own: a cancel request.
     pub fn aside(&mut self, frames: O) {
-        self.core.push(Side::Target, Item::Aside(frames));
+        let in_place = self.core.phase == Phase::Established;
+        self.send(in_place, Side::Target, Item::Aside(frames));
     }
 
     /// Sends to the agent, recorded as delivered.
@@ -332,13 +344,23 @@ impl<'a, O: Payload> Turn<'a, O> {
         if let Some(bytes) = data.recorded() {
             self.core.chunk(self.now, Direction::ToAgent, bytes);
         }
-        self.core.push(Side::Agent, Item::Send(data));
+        let in_place = self.core.phase == Phase::Established;
+        self.send(in_place, Side::Agent, Item::Send(data));
     }
 
-    /// Sends to the agent before there is a session to record it in: handshake and login, which
-    /// carry keys and no data of the target.
+    /// Sends to the agent during the login, unrecorded: handshake and keys, no data of the target.
     pub fn greet(&mut self, data: O) {
-        self.core.push(Side::Agent, Item::Send(data));
+        let in_place = matches!(self.core.phase, Phase::Login | Phase::Opened);
+        self.send(in_place, Side::Agent, Item::Send(data));
+    }
+
+    /// What is sent out of its place is a defect of the wire: it stays here, the session closes.
+    fn send(&mut self, in_place: bool, side: Side, item: Item<O>) {
+        if in_place {
+            self.core.push(side, item);
+        } else if self.core.phase != Phase::Closed {
+            self.core.fault = Some("something was about to be sent out of its place");
+        }
     }
 
     /// Ends an allowed unit, with what it moved and masked.

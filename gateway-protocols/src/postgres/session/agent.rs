@@ -8,7 +8,7 @@ use gateway_core::{
     id::{Digest, UnitId},
     mask::Obligations,
     operation::{Bindings, Operation, SqlStage},
-    wire::{Analysed, Control, Ruling, Side, Turn, WireError},
+    wire::{Analysed, Control, Probe, Ruling, Side, Turn, WireError},
 };
 
 use super::{
@@ -436,7 +436,7 @@ impl Relay {
         turn: &mut Turn<'_, Bytes>,
     ) -> Step {
         if !described && !self.classified.is_empty() {
-            turn.probe(words::describe_portal(&portal));
+            turn.probe(Probe::DescribePortal, words::describe_portal(&portal));
             self.replies
                 .push(Expected::of(unit, Reply::ProbePortal(portal.clone())));
             self.mark_described(&portal);

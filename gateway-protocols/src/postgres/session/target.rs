@@ -435,7 +435,7 @@ impl Relay {
             return Err(unexpected(tag));
         };
         if let Some(command) = command {
-            live.counters.rows_affected += command.rows;
+            live.counters.rows_affected += affected(&command);
             if live.commands.len() < COMMANDS_MAX {
                 live.commands.push(command);
             }
@@ -568,6 +568,17 @@ impl Relay {
             };
             self.end(unit, outcome);
         }
+    }
+}
+
+/// Rows that a command changed; reading and moving change none.
+fn affected(command: &CompletedCommand) -> u64 {
+    let changes = ["INSERT", "UPDATE", "DELETE", "MERGE", "COPY"];
+    let name = command.tag.split(' ').next().unwrap_or_default();
+    if changes.contains(&name) {
+        command.rows
+    } else {
+        0
     }
 }
 
