@@ -264,7 +264,7 @@ impl Desk {
                     tracing::error!(approval = %id, %error, "consuming an approval failed");
                     false
                 });
-                drop(reply.send(consumed));
+                let _ = reply.send(consumed);
             }
         }
     }

@@ -187,11 +187,6 @@ impl Sessions {
             .collect()
     }
 
-    /// How many there are.
-    pub(crate) fn count(&self) -> usize {
-        self.state.lock().live.len()
-    }
-
     /// Ends one session. `false` when there is none with this id.
     pub(crate) async fn close(&self, id: SessionId, reason: CloseReason) -> bool {
         let commands = self
@@ -277,7 +272,7 @@ mod tests {
         assert_eq!(admit(4, THERE).err(), Some(NotAdmitted::Full));
         drop(first);
         assert!(admit(5, HERE).is_ok());
-        assert_eq!(sessions.count(), 1);
+        assert_eq!(sessions.list().len(), 1);
     }
 
     #[test]

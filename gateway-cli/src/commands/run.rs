@@ -141,7 +141,7 @@ async fn serve(
     wait_for_the_end(&gateway).await?;
     keepers.shutdown().await;
     // Every receiver may be gone already; then there is nothing to stop.
-    drop(stop.send(true));
+    let _ = stop.send(true);
     tokio::select! {
         () = finish(&mut tasks) => {}
         ended = second_signal() => {

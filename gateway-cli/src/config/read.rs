@@ -1,11 +1,10 @@
 //! The TOML document, key by key, into [`Config`].
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     convert::Infallible,
     io::Read as _,
     net::SocketAddr,
-    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -93,10 +92,10 @@ fn read_root(mut root: Section<'_, '_>, base: &Path) -> Option<Config> {
         .and_then(|s| read_entra(s, base));
     let tls = root.required_section("tls").and_then(|s| read_tls(s, base));
     let listeners = read_listeners(root.sections("listener"));
-    let targets = read_targets(root.sections("target"), base);
+    let (targets, target_names) = read_targets(root.sections("target"), base);
     for (listener, section) in &listeners {
         if let Some(target) = &listener.target
-            && !targets.contains_key(target)
+            && !target_names.contains(target)
         {
             section.complain("target", format!("there is no target `{target}`"), None);
         }
@@ -249,27 +248,32 @@ fn read_listeners<'a, 'i>(sections: Vec<Section<'a, 'i>>) -> Vec<(Listener, Sect
     listeners
 }
 
-fn read_targets(sections: Vec<Section<'_, '_>>, base: &Path) -> BTreeMap<TargetName, TargetConfig> {
+/// The targets without a mistake, and the names of all.
+fn read_targets(
+    sections: Vec<Section<'_, '_>>,
+    base: &Path,
+) -> (BTreeMap<TargetName, TargetConfig>, BTreeSet<TargetName>) {
     let mut targets = BTreeMap::new();
-    for section in sections {
-        let complain_at: Range<usize> = section.span();
-        let mistakes = section.mistakes();
-        if let Some(target) = read_target(section, base) {
-            let name = target.name.clone();
-            if targets.insert(name.clone(), target).is_some() {
-                mistakes.add(
-                    complain_at,
-                    format!("two targets are called `{name}`"),
-                    None,
-                );
-            }
+    let mut names = BTreeSet::new();
+    for mut section in sections {
+        let name = section.required("name", TargetName::parse);
+        if let Some(name) = &name
+            && !names.insert(name.clone())
+        {
+            section.complain("name", format!("two targets are called `{name}`"), None);
+        }
+        if let Some(target) = read_target(name, section, base) {
+            targets.insert(target.name.clone(), target);
         }
     }
-    targets
+    (targets, names)
 }
 
-fn read_target(mut section: Section<'_, '_>, base: &Path) -> Option<TargetConfig> {
-    let name = section.required("name", TargetName::parse);
+fn read_target(
+    name: Option<TargetName>,
+    mut section: Section<'_, '_>,
+    base: &Path,
+) -> Option<TargetConfig> {
     let protocol = section.required("protocol", |text| match text {
         "postgres" => Ok(()),
         _ => Err("only `postgres` is supported"),

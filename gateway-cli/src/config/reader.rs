@@ -62,13 +62,8 @@ impl<'a, 'i> Section<'a, 'i> {
     }
 
     /// Where the table begins.
-    pub(super) fn span(&self) -> Range<usize> {
+    fn span(&self) -> Range<usize> {
         self.span.clone()
-    }
-
-    /// Where mistakes go, for those found once the table has been read.
-    pub(super) fn mistakes(&self) -> &'a Mistakes {
-        self.mistakes
     }
 
     /// Reports a mistake at the value of `key`, or at the table when the key is absent.

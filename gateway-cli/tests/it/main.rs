@@ -1,0 +1,17 @@
+//! The gateway binary against a real PostgreSQL, a real psql and the development issuer.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests may fail like tests"
+)]
+
+mod admin;
+mod catalogue;
+mod check;
+mod evidence;
+mod holds;
+mod lifecycle;
+mod psql;
+mod support;
