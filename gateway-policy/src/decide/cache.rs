@@ -91,8 +91,8 @@ impl fmt::Debug for Cache {
 /// SHA-256 over everything that `Engine::judge` reads of a request but the clock.
 ///
 /// INVARIANT: what `entities` and `words` read of a request is here, length-prefixed. The property
-/// test `cached_judgements_equal_uncached_ones` varies each of these.
-fn key(request: &Request<'_>) -> Digest {
+/// test `a_request_that_differs_in_one_fact_has_another_key` varies each of these.
+pub(super) fn key(request: &Request<'_>) -> Digest {
     let mut key = Key(Vec::with_capacity(512));
     let principal = request.principal;
     key.put(principal.tenant.as_uuid().as_bytes());

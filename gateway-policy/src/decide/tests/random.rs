@@ -1,8 +1,9 @@
 //! Random requests: what is remembered and what is found by scope must change no decision.
 
 use gateway_core::{
-    id::{AppId, ObjectId, TargetName},
-    operation::{Analysis, SessionOp, Shape, SqlFacts, SqlStage},
+    id::{AppId, ClassName, ObjectId, TargetName},
+    mask::ClassifiedColumn,
+    operation::{Analysis, SessionOp, Shape, SqlFacts, SqlStage, SqlUnit},
 };
 use proptest::prelude::*;
 
@@ -25,7 +26,7 @@ when { context.where_is_constant || !context.has_where || context.statement_coun
 "#;
 
 prop_compose! {
-    fn asked_of(columns: Vec<std::sync::Arc<gateway_core::mask::ClassifiedColumn>>)(
+    fn asked_of(columns: Vec<std::sync::Arc<ClassifiedColumn>>)(
         (role, group, app, user, known) in any::<(bool, u8, bool, bool, bool)>(),
         (source, database, environment) in any::<(bool, bool, bool)>(),
         (stage, has_where, constant, in_transaction, read_only) in (0_u8..3, any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()),
@@ -106,15 +107,117 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn cached_judgements_equal_uncached_ones(requests in prop::collection::vec(any_asked(), 1..40)) {
+    fn cached_judgements_equal_uncached_ones(requests in prop::collection::vec(any_asked(), 1..4)) {
         let warm = masking(CURIOUS);
         let words = |decision: &gateway_core::decision::Decision| format!("{decision:?}");
         let engine = masking(&format!("{CURIOUS}@id(\"clock\") forbid (principal, action, resource) when {{ context.token_age_s < 0 }};"));
-        for asked in requests.iter().chain(&requests) {
+        let around: Vec<Asked> = requests
+            .iter()
+            .flat_map(|asked| std::iter::once(asked.clone()).chain(neighbours(asked)))
+            .collect();
+        for asked in around.iter().chain(&around) {
             let cached = asked.decide(&warm);
             let mut uncached = asked.decide(&engine);
             uncached.policy = warm.policy();
             prop_assert_eq!(words(&cached), words(&uncached));
+        }
+    }
+}
+
+/// The request with one fact changed, once for each fact that a rule or a message may depend on.
+fn neighbours(asked: &Asked) -> Vec<Asked> {
+    let other = "77777777-7777-4777-8777-777777777777";
+    let id = ObjectId::parse(other).expect("id");
+    let mut changes: Vec<Box<dyn Fn(&mut Asked)>> = vec![
+        Box::new(move |a| a.principal.tenant = (*id.as_uuid()).into()),
+        Box::new(move |a| a.principal.object = id),
+        Box::new(move |a| a.principal.app = (*id.as_uuid()).into()),
+        Box::new(|a| {
+            a.principal.kind = match a.principal.kind {
+                PrincipalKind::Application => PrincipalKind::User,
+                PrincipalKind::User => PrincipalKind::Application,
+            }
+        }),
+        Box::new(|a| a.principal.roles.push("C".to_owned())),
+        Box::new(move |a| {
+            a.principal.groups = match a.principal.groups {
+                Groups::Overage => Groups::Known(Vec::new()),
+                Groups::Known(_) => Groups::Overage,
+            }
+        }),
+        Box::new(move |a| a.principal.groups = Groups::Known(vec![id])),
+        Box::new(|a| a.target.name = TargetName::parse("shop2").expect("target")),
+        Box::new(|a| a.target.environment.push('x')),
+        Box::new(|a| a.facts.source = std::net::IpAddr::from([10, 9, 9, 9])),
+        Box::new(|a| a.facts.database.push('x')),
+    ];
+    if let Operation::Sql(unit) = &asked.operation {
+        let unit = unit.clone();
+        let mut with = |change: &dyn Fn(&mut SqlUnit, &mut Analysis)| {
+            let (mut unit, mut analysis) = (unit.clone(), (*unit.analysis).clone());
+            change(&mut unit, &mut analysis);
+            unit.analysis = std::sync::Arc::new(analysis);
+            let operation = Operation::Sql(unit);
+            changes.push(Box::new(move |a| a.operation = operation.clone()));
+        };
+        with(&|unit, _| {
+            unit.stage = match unit.stage {
+                SqlStage::Query => SqlStage::Prepare,
+                SqlStage::Prepare => SqlStage::Execute,
+                SqlStage::Execute => SqlStage::Query,
+            }
+        });
+        with(&|unit, _| unit.in_transaction = !unit.in_transaction);
+        with(&|_, a| a.facts.statement_count += 1);
+        with(&|_, a| a.facts.has_where = !a.facts.has_where);
+        with(&|_, a| a.facts.where_is_constant = !a.facts.where_is_constant);
+        with(&|_, a| a.facts.read_only = !a.facts.read_only);
+        with(&|_, a| a.facts.limit = a.facts.limit.map_or(Some(9), |limit| Some(limit + 1)));
+        with(&|_, a| {
+            a.inspection = Inspection::Opaque {
+                reason: "other".to_owned(),
+            }
+        });
+        with(&|_, a| {
+            a.effects.push(Effect {
+                action: Action::SqlFile,
+                object: Object::Database,
+            })
+        });
+        for change in [
+            |c: &mut ClassifiedColumn| c.id.number += 100,
+            |c: &mut ClassifiedColumn| c.id.relation.0 += 1,
+            |c: &mut ClassifiedColumn| c.name[0].push('x'),
+            |c: &mut ClassifiedColumn| c.name[2].push('x'),
+            |c: &mut ClassifiedColumn| c.class = ClassName::parse("other").expect("class"),
+        ] {
+            if let Some(first) = unit.analysis.classified.columns.first() {
+                let mut column = (**first).clone();
+                change(&mut column);
+                let column = std::sync::Arc::new(column);
+                with(&|_, a| a.classified.columns[0] = std::sync::Arc::clone(&column));
+            }
+        }
+    }
+    changes
+        .iter()
+        .map(|change| {
+            let mut neighbour = asked.clone();
+            change(&mut neighbour);
+            neighbour
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_request_that_differs_in_one_fact_has_another_key(asked in any_asked()) {
+        let key = cache::key(&asked.request());
+        prop_assert_eq!(key, cache::key(&asked.clone().request()));
+        for (number, neighbour) in neighbours(&asked).iter().enumerate() {
+            prop_assert_ne!(key, cache::key(&neighbour.request()), "change {}", number);
         }
     }
 }
