@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Action, Core, Phase, Purpose,
+    Action,
+    core::{Core, Phase, Purpose},
     lane::Item,
     unit::{HeldUnit, Unit, approval_seed},
 };
