@@ -4,3 +4,5 @@
 pub mod postgres;
 #[cfg(feature = "pg-native")]
 pub mod sql;
+#[cfg(feature = "testkit")]
+pub mod testkit;

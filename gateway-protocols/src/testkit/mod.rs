@@ -1,0 +1,28 @@
+//! The conformance kit: scripts, a simulated world with a virtual clock, and the nine laws that
+//! every protocol passes.
+//!
+//! ```text
+//! Script -> Run<Subject> (agent, gate, target, shell, sink; all in one thread) -> Trace -> laws
+//! ```
+//! A [`Subject`] pairs a wire with a fake target that answers honestly. A [`Script`] says what the
+//! agent, the reviewers and the operator do; a [`Schedule`] says how the network cuts the bytes and
+//! how late everything is. The same script under any schedule must come to the same thing.
+//!
+//! Nothing here is used by a gateway: it is for tests, fuzzers and embedders' own protocols.
+
+pub mod fuzz;
+pub mod laws;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+mod run;
+mod schedule;
+mod script;
+pub mod toy;
+mod trace;
+mod world;
+
+pub use run::{Run, Subject, TargetPeer, run};
+pub use schedule::Schedule;
+pub use script::{Script, Step};
+pub use trace::{Seen, Sent, Trace};
+pub use world::{GOOD_TOKEN, Proof, TextRules, World, analysis, classification, customers_email};

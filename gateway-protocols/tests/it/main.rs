@@ -1,0 +1,11 @@
+//! What a protocol must hold to, from outside: laws, golden transcripts, fuzz corpora.
+#![cfg(all(feature = "testkit", feature = "postgres"))]
+
+#[cfg(test)]
+mod corpora;
+#[cfg(test)]
+mod postgres;
+#[cfg(test)]
+mod toy;
+#[cfg(test)]
+mod transcripts;
