@@ -59,7 +59,7 @@ pg_start() {
   bin=$(pg_bin)
   as_server "$bin/pg_ctl" -D "$home/data" -w -l "$home/server.log" -o "-c listen_addresses=localhost \
     -c port=$2 -c unix_socket_directories=$home -c ssl=on -c ssl_cert_file=$home/server.crt \
-    -c ssl_key_file=$home/server.key -c fsync=off" start >/dev/null ||
+    -c ssl_key_file=$home/server.key -c fsync=off" start >/dev/null 9>&- ||
     fail "PostgreSQL doesn't start: see $home/server.log"
 }
 
