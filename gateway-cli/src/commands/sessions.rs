@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use gateway_audit::{
-    index::{Index, SessionFilter, SessionRow},
+    index::{Index, LeafRow, SessionFilter, SessionRow},
     replay::replay,
 };
 use gateway_core::{id::SessionId, record::Direction, time::Wall};
@@ -174,27 +174,38 @@ fn show(args: &ShowArgs) -> Result<Exit, Failure> {
         console::json(&leaves);
         return Ok(Exit::Done);
     }
-    for leaf in leaves {
-        let unit = leaf
-            .unit
-            .map(|unit| format!(" unit {unit}"))
-            .unwrap_or_default();
-        console::line(format!(
-            "{} {}{unit} (leaf {})",
-            at(leaf.at_us),
-            leaf.kind,
-            leaf.index
-        ));
-        if let Some(fields) = leaf.body.as_object() {
-            for (name, value) in fields.iter().filter(|(name, _)| *name != "salt") {
-                let text = value
-                    .as_str()
-                    .map_or_else(|| value.to_string(), str::to_owned);
-                console::line(format!("    {name}: {}", console::printable(&text)));
-            }
-        }
-    }
+    leaves.iter().for_each(print_leaf);
     Ok(Exit::Done)
+}
+
+fn print_leaf(leaf: &LeafRow) {
+    let unit = leaf.unit.map(|unit| format!(" unit {unit}"));
+    // Decision, outcome, approval and rules, as evidence headers name them.
+    let known = ["dec", "out", "apr", "rul"]
+        .iter()
+        .filter_map(|name| leaf.header.get(name));
+    let facts: String = known.map(|value| format!(" {}", text_of(value))).collect();
+    console::line(format!(
+        "{} {}{}{} (leaf {})",
+        at(leaf.at_us),
+        leaf.kind,
+        unit.unwrap_or_default(),
+        console::printable(&facts),
+        leaf.index
+    ));
+    let fields = leaf.body.as_object().into_iter().flatten();
+    for (name, value) in fields.filter(|(name, _)| *name != "salt") {
+        console::line(format!(
+            "    {name}: {}",
+            console::printable(&text_of(value))
+        ));
+    }
+}
+
+fn text_of(value: &serde_json::Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn play(args: &ReplayArgs) -> Result<Exit, Failure> {

@@ -14,7 +14,7 @@ create view staff_ids as select id from staff;
 create view staff_rows as select s, id from staff s;
 create view staff_mail as select address as a from staff;
 create view counted as select count(*) from staff;
-create materialized view staff_copy as select address from staff_mail;
+create materialized view staff_copy as select a from staff_mail;
 create table parent (k int, secret text) partition by range (k);
 create table child partition of parent for values from (0) to (10);
 create table referring (mail text references customers (email));

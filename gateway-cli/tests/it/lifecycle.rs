@@ -34,7 +34,7 @@ fn cancel_reaches_the_statement_through_the_gateway() {
     let started = std::time::Instant::now();
     // psql sends a cancel request when it is interrupted.
     let script = format!(
-        "psql '{}' -X -c 'select pg_sleep(20)' & pid=$!; sleep 2; kill -INT $pid; wait $pid",
+        "psql '{}' -X -c 'select count(*) from generate_series(1, 1000000000)' & pid=$!; sleep 2; kill -INT $pid; wait $pid",
         world.gateway.conninfo("shop")
     );
     let output = crate::support::run(
@@ -42,9 +42,10 @@ fn cancel_reaches_the_statement_through_the_gateway() {
             .args(["-c", &script])
             .env("PGPASSWORD", world.issuer.token(Agent::Reader)),
     );
-    let denied = output.stderr.contains("42501");
     assert!(
-        denied || output.stderr.contains("57014") || output.stderr.contains("cancel"),
+        output
+            .stderr
+            .contains("canceling statement due to user request"),
         "{output:?}"
     );
     assert!(started.elapsed() < std::time::Duration::from_secs(15));
