@@ -371,11 +371,16 @@ pub enum CloseReason {
 /// `append` never waits. A gate stops reading once [`crate::limits::Limits`]
 /// `unacknowledged_bytes_max` are outstanding, so a sink's memory is bounded by sessions times that.
 pub trait EvidenceSink: Send + Sync {
-    /// Announces a session: how durable, and whom to tell.
+    /// Announces a session: how durable at first, and whom to tell. From
+    /// [`Entry::SessionOpened`] on, its target's durability holds.
     fn open(&self, session: SessionId, durability: Durability, acknowledge: Arc<dyn Acknowledge>);
 
     /// Takes one piece of evidence. Sequences of a session arrive in order, without gaps.
     fn append(&self, session: SessionId, sequence: EvidenceSeq, evidence: Evidence);
+
+    /// The caller has handed over all it has for now: what was appended should become safe. A sink
+    /// may have waited for this, so that evidence of one moment is made safe in one piece.
+    fn flush(&self) {}
 
     /// The session's last piece has been appended.
     fn close(&self, session: SessionId);

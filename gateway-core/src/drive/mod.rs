@@ -222,7 +222,8 @@ where
     }
 
     fn act(&mut self) {
-        while let Some(action) = self.gate.poll_action() {
+        let before = self.emitted;
+        while let Some(action) = self.next_action(before) {
             match action {
                 Action::Send {
                     to: Side::Agent,
@@ -237,8 +238,6 @@ where
                     self.services
                         .evidence()
                         .append(self.gate.session(), sequence, evidence);
-                    // A sink may acknowledge at once; then nothing needs to wait for a wake-up.
-                    self.take_acknowledged();
                 }
                 Action::Ask(id, question) => {
                     let answer = self.services.ask(question);
@@ -260,6 +259,19 @@ where
                 }
             }
         }
+    }
+
+    /// The next action. When there is none, the evidence handed over since `before` is flushed, and
+    /// what a sink acknowledges at once may bring more.
+    fn next_action(&mut self, before: EvidenceSeq) -> Option<Action<Bytes>> {
+        if let Some(action) = self.gate.poll_action() {
+            return Some(action);
+        }
+        if self.emitted > before {
+            self.services.evidence().flush();
+            self.take_acknowledged();
+        }
+        self.gate.poll_action()
     }
 
     /// Whether the gate learnt of evidence that became safe.
