@@ -145,6 +145,21 @@ impl ReplyQueue {
         skipped
     }
 
+    /// Whether the target will ignore whatever is sent now, up to a Sync: behind an error that it has
+    /// reported, or behind a message of ours that it must reject.
+    #[must_use]
+    pub fn skips(&self) -> bool {
+        for expected in self.newest_first() {
+            match &expected.reply {
+                Reply::Sync => return false,
+                Reply::Query => {}
+                _ if expected.refusal.is_some() => return true,
+                _ => {}
+            }
+        }
+        self.skipping
+    }
+
     /// Takes back the Syncs at the end: in COPY IN the target ignores them.
     pub fn drop_trailing_syncs(&mut self) {
         while self.entries.len() > 1
@@ -229,6 +244,27 @@ mod tests {
             })
         ));
         assert!(queue.skip_to_ready().is_empty(), "the error is over");
+    }
+
+    #[test]
+    fn what_follows_a_refusal_or_an_error_is_skipped_up_to_a_sync() {
+        let mut queue = ReplyQueue::default();
+        assert!(!queue.skips());
+        let denial = Denial::new(gateway_core::decision::Reason::Forbidden, "no");
+        let code = SqlState::INSUFFICIENT_PRIVILEGE;
+        let refusal = Refusal { denial, code };
+        queue.push(Expected::refused(Reply::Query, refusal.clone()));
+        assert!(!queue.skips(), "a failed Query ends with itself");
+        queue.push(Expected::refused(Reply::Execute(Bytes::new()), refusal));
+        assert!(queue.skips());
+        queue.push(Expected::plain(Reply::Sync));
+        assert!(!queue.skips());
+        let mut queue = ReplyQueue::default();
+        queue.push(reply("fails"));
+        queue.skip_to_sync();
+        assert!(queue.skips());
+        queue.push(Expected::plain(Reply::Sync));
+        assert!(!queue.skips());
     }
 
     #[test]

@@ -95,7 +95,7 @@ pub fn chop<S: Subject>(
     let prompt = traced(LAW, subject, world, script, Schedule::prompt())?;
     let other = traced(LAW, subject, world, script, schedule.clone())?;
     for (side, prompt, other) in [
-        (Side::Target, &prompt.to_target, &other.to_target),
+        (Side::Target, heeded(&prompt), heeded(&other)),
         (Side::Agent, &prompt.to_agent, &other.to_agent),
     ] {
         let prompt = subject.canonical(side, prompt);
@@ -111,8 +111,20 @@ pub fn chop<S: Subject>(
             );
         }
     }
-    same(LAW, &prompt.decisions(), &other.decisions())?;
+    // An ended portal that is executed again belongs to its unit, or to a new one, as its end was
+    // known or not.
+    let decisions = |trace: &Trace| {
+        let mut decisions = trace.decisions();
+        decisions.retain(|decision| !script.refusals_race || !decision.starts_with("block"));
+        decisions.dedup();
+        decisions
+    };
+    same(LAW, &decisions(&prompt), &decisions(&other))?;
     same(LAW, &prompt.masks(), &other.masks())
+}
+
+fn heeded(trace: &Trace) -> &Vec<u8> {
+    trace.acted.as_ref().unwrap_or(&trace.to_target)
 }
 
 fn same(law: &'static str, prompt: &[String], other: &[String]) -> Law {

@@ -59,6 +59,11 @@ pub trait TargetPeer {
     /// TLS is up.
     fn secured(&mut self) {}
 
+    /// What it has acted upon, where it ignores some of what it receives: two runs are compared by it.
+    fn acted(&self) -> Option<&[u8]> {
+        None
+    }
+
     /// Whether it has closed the connection.
     fn is_closed(&self) -> bool;
 }
@@ -154,7 +159,8 @@ impl<S: Subject> Run<S> {
     }
 
     /// What came of it.
-    pub fn into_trace(self) -> Trace {
+    pub fn into_trace(mut self) -> Trace {
+        self.trace.acted = self.target.acted().map(<[u8]>::to_vec);
         self.trace
     }
 

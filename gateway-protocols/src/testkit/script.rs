@@ -48,6 +48,9 @@ pub struct Script {
     pub never_to_target: Vec<Bytes>,
     /// What must never be in a byte to the agent: clear values of masked columns.
     pub never_to_agent: Vec<Bytes>,
+    /// A refusal may race with an error of the target before it: whether it is found out, and
+    /// recorded, before the target skips it is chance.
+    pub refusals_race: bool,
 }
 
 impl Script {
@@ -93,6 +96,13 @@ impl Script {
     #[must_use]
     pub fn never_to_agent(mut self, secret: impl Into<Bytes>) -> Self {
         self.never_to_agent.push(secret.into());
+        self
+    }
+
+    /// Refusals may race with errors of the target.
+    #[must_use]
+    pub const fn racing(mut self) -> Self {
+        self.refusals_race = true;
         self
     }
 

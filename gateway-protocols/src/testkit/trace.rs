@@ -56,6 +56,8 @@ pub struct Trace {
     pub from_target: Vec<u8>,
     /// Lengths of the four streams, in this order, when the login was over.
     pub marks: [usize; 4],
+    /// What the target acted upon, where it ignores some of what it received.
+    pub acted: Option<Vec<u8>>,
     /// Requests on connections of their own.
     pub asides: Vec<Vec<u8>>,
     /// Evidence, in order.

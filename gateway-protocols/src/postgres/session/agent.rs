@@ -13,7 +13,7 @@ use gateway_core::{
 
 use super::{
     names::{Meaning, Portal, Statement},
-    relay::{BindInParts, Live, Relay, Result, Waiting},
+    relay::{InParts, Live, Relay, Result, Waiting},
     words,
 };
 use crate::postgres::{
@@ -116,6 +116,11 @@ impl Relay {
                 self.settle(step);
             }
             Some(Waiting::Copy) if self.copy_in.is_some() || self.replies.is_empty() => {}
+            // The target would skip it: there is nothing left to approve.
+            Some(waiting @ Waiting::Ruling(..)) if self.replies.skips() => {
+                self.waiting = Some(waiting);
+                self.withdraw(turn);
+            }
             waiting => self.waiting = waiting,
         }
         Ok(())
@@ -158,6 +163,11 @@ impl Relay {
 
     fn on_frame(&mut self, frame: Frame, turn: &mut Turn<'_, Bytes>) -> Result<Step> {
         match frame {
+            Frame::Whole { tag, .. } if self.is_skipped(tag) => Ok(Step::Next),
+            Frame::Head { tag, .. } if self.is_skipped(tag) => {
+                self.in_parts = Some(InParts::Dropped);
+                Ok(Step::Next)
+            }
             Frame::Whole { tag, bytes } => self.on_message(tag, bytes, turn),
             Frame::Head {
                 tag: tag::frontend::BIND,
@@ -168,22 +178,32 @@ impl Relay {
                 tag: tag::frontend::COPY_DATA,
                 bytes,
                 ..
-            } => Ok(self.on_copy_data(bytes, turn)),
+            } => {
+                self.in_parts = Some(match self.copy_in {
+                    Some(unit) => InParts::Released(unit),
+                    None => InParts::Dropped,
+                });
+                Ok(self.on_copy_data(bytes, turn))
+            }
             Frame::Head { tag, .. } => {
                 Err(self.broken(turn, format!("message {} in parts", tag.escape_ascii())))
             }
             Frame::Part { bytes, last } => {
-                match self.bind_in_parts {
-                    Some(BindInParts::Released(unit)) => turn.release_stream(unit, bytes),
-                    Some(BindInParts::Refused) => {}
-                    None => return Ok(self.on_copy_data(bytes, turn)),
+                if let Some(InParts::Released(unit)) = self.in_parts {
+                    turn.release_stream(unit, bytes);
                 }
                 if last {
-                    self.bind_in_parts = None;
+                    self.in_parts = None;
+                    self.finish_ended(turn);
                 }
                 Ok(Step::Next)
             }
         }
+    }
+
+    /// What the target would ignore isn't understood, decided or sent.
+    fn is_skipped(&self, tag: u8) -> bool {
+        !matches!(tag, tag::frontend::SYNC | tag::frontend::TERMINATE) && self.replies.skips()
     }
 
     fn on_message(&mut self, tag: u8, bytes: Bytes, turn: &mut Turn<'_, Bytes>) -> Result<Step> {
@@ -536,6 +556,13 @@ impl Relay {
         analysed: Analysed,
         turn: &mut Turn<'_, Bytes>,
     ) -> Step {
+        if self.replies.skips() {
+            // The error came while this was being analysed.
+            if matches!(pending, Pending::Bind { in_parts: true, .. }) {
+                self.in_parts = Some(InParts::Dropped);
+            }
+            return Step::Next;
+        }
         self.classified = Arc::clone(&analysed.classified);
         let operation = self.sql_unit(pending.stage(), &pending, Arc::clone(&analysed.analysis));
         let pending = match pending {
@@ -641,7 +668,7 @@ impl Relay {
             } => {
                 if in_parts {
                     turn.release_stream(unit, frames);
-                    self.bind_in_parts = Some(BindInParts::Released(unit));
+                    self.in_parts = Some(InParts::Released(unit));
                 } else {
                     turn.release(unit, frames);
                 }

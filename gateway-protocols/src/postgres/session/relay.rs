@@ -45,7 +45,8 @@ pub(super) struct Relay {
     /// Counts changes of policy and catalogue: what was analysed in an older epoch is stale.
     pub(super) epoch: u64,
     pub(super) copy_in: Option<UnitId>,
-    pub(super) bind_in_parts: Option<BindInParts>,
+    /// A message of the agent too large to hold is on its way.
+    pub(super) in_parts: Option<InParts>,
     pub(super) catalogue_changed: bool,
     /// The agent won't send more than what is buffered.
     pub(super) agent_eof: bool,
@@ -77,13 +78,14 @@ pub(super) enum Waiting {
     Copy,
 }
 
-/// A Bind too large to hold, passing through.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum BindInParts {
-    /// To the target.
+/// A Bind or CopyData too large to hold, passing through. Where its head went, all of it goes:
+/// anything else would let the target take later messages for the rest of this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum InParts {
+    /// To the target. The unit doesn't finish before the last part.
     Released(UnitId),
-    /// To nowhere: it was refused.
-    Refused,
+    /// To nowhere: it was refused, or the target would ignore it.
+    Dropped,
 }
 
 /// A unit that was released and hasn't finished.
@@ -110,6 +112,15 @@ impl Live {
         self.operation
             .as_ref()
             .is_some_and(|sql| sql.analysis.statements.iter().any(|s| s.changes_catalogue))
+    }
+
+    fn controls_transaction(&self) -> bool {
+        self.operation.as_ref().is_some_and(|sql| {
+            sql.analysis
+                .statements
+                .iter()
+                .any(|s| s.controls_transaction)
+        })
     }
 
     pub(super) fn copies_in(&self) -> bool {
@@ -140,7 +151,7 @@ impl Relay {
             classified: Arc::default(),
             epoch: 0,
             copy_in: None,
-            bind_in_parts: None,
+            in_parts: None,
             catalogue_changed: false,
             agent_eof: false,
             agent_gone: false,
@@ -250,7 +261,10 @@ impl Relay {
                 let step = self.release(pending, unit, obligations, turn);
                 self.settle(step);
             }
-            Err(denial) => self.reject(pending, denial, turn),
+            Err(denial) => {
+                self.live.remove(&unit);
+                self.reject(pending, denial, turn);
+            }
         }
         Ok(())
     }
@@ -275,10 +289,11 @@ impl Relay {
     }
 
     /// Ends a wait for reviewers without an answer; gives back what waited.
-    fn withdraw(&mut self, turn: &mut Turn<'_, Bytes>) -> Option<Pending> {
+    pub(super) fn withdraw(&mut self, turn: &mut Turn<'_, Bytes>) -> Option<Pending> {
         match self.waiting.take() {
             Some(Waiting::Ruling(unit, pending)) => {
                 turn.withdraw(unit);
+                self.live.remove(&unit);
                 Some(pending)
             }
             waiting => {
@@ -341,8 +356,16 @@ impl Relay {
             text: Arc::clone(pending.text()),
             analysis,
             bindings: pending.bindings(),
-            in_transaction: self.status != TransactionStatus::Idle,
+            in_transaction: self.status != TransactionStatus::Idle || self.may_begin(),
         }
+    }
+
+    /// Whether a statement under way may open a transaction block, or leave one open.
+    fn may_begin(&self) -> bool {
+        let live = &self.live;
+        super::names::awaits(self.replies.newest_first(), |unit| {
+            live.get(&unit).is_some_and(Live::controls_transaction)
+        })
     }
 
     /// Replaces a refused message by one that the target must reject: its error, and everything
@@ -369,7 +392,7 @@ impl Relay {
             }
             Pending::Bind { in_parts, .. } => {
                 if in_parts {
-                    self.bind_in_parts = Some(BindInParts::Refused);
+                    self.in_parts = Some(InParts::Dropped);
                 }
                 (words::rejected_bind(), Reply::Execute(Bytes::new()))
             }
@@ -388,7 +411,16 @@ impl Relay {
 
     /// Finishes the units that ended.
     pub(super) fn finish_ended(&mut self, turn: &mut Turn<'_, Bytes>) {
-        for (unit, outcome) in std::mem::take(&mut self.ended) {
+        let passing = match self.in_parts {
+            Some(InParts::Released(unit)) => Some(unit),
+            Some(InParts::Dropped) | None => None,
+        };
+        let ended = std::mem::take(&mut self.ended);
+        let (later, now) = ended
+            .into_iter()
+            .partition(|(unit, _)| Some(*unit) == passing);
+        self.ended = later;
+        for (unit, outcome) in now {
             let Some(mut live) = self.live.remove(&unit) else {
                 continue;
             };

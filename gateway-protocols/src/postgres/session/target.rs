@@ -199,10 +199,7 @@ impl Relay {
             tag::ERROR_RESPONSE => self.on_error(&ErrorResponse::parse(body).map_err(malformed)?.0),
             tag::NOTICE_RESPONSE => {
                 let fields = NoticeResponse::parse(body).map_err(malformed)?.0;
-                if !self
-                    .front_live()
-                    .is_some_and(super::relay::Live::is_guarded)
-                {
+                if !self.withholds(&fields) {
                     return Ok(Delivery::Forward);
                 }
                 self.rebuilt
@@ -519,12 +516,22 @@ impl Relay {
         Ok(())
     }
 
+    /// Whether a report's text must not leave: it may hold a value that is masked for this agent.
+    ///
+    /// Beside classified data that is so for what code in the database says, too: code that the
+    /// analysis knew of was refused, or all of what it reaches is revealed; what runs all the same
+    /// is a row security policy, or came after the analysis.
+    fn withholds(&self, fields: &ReportFields<'_>) -> bool {
+        let live = self.front_live();
+        let revealed = live.is_some_and(|live| !live.obligations.reveal.is_empty());
+        live.is_some_and(super::relay::Live::is_guarded)
+            || (!self.classified.is_empty() && !revealed && comes_from_code(fields))
+    }
+
     fn on_error(&mut self, fields: &ReportFields<'_>) -> Result<Delivery> {
         let code = fields.get(ReportField::Code).unwrap_or_default();
         let code = String::from_utf8_lossy(code).into_owned();
-        let guarded = self
-            .front_live()
-            .is_some_and(super::relay::Live::is_guarded);
+        let withheld = self.withholds(fields);
         let mut refusal = None;
         match self.replies.front_mut() {
             // The session's own end: nothing was asked for it.
@@ -547,7 +554,7 @@ impl Relay {
             self.rebuilt.extend_from_slice(&report);
             return Ok(Delivery::Rebuilt);
         }
-        if guarded {
+        if withheld {
             self.rebuilt
                 .extend_from_slice(&words::scrubbed(tag::ERROR_RESPONSE, fields));
             return Ok(Delivery::Rebuilt);
@@ -569,6 +576,17 @@ impl Relay {
             self.end(unit, outcome);
         }
     }
+}
+
+/// Whether a report was made while a function ran: then it has a context (PostgreSQL 18, "Error and
+/// Notice Message Fields"). Contexts are translated, so what is known to be harmless is listed.
+fn comes_from_code(fields: &ReportFields<'_>) -> bool {
+    let harmless =
+        |context: &[u8]| context.starts_with(b"COPY ") || context.starts_with(b"JSON data, ");
+    fields.get(ReportField::InternalQuery).is_some()
+        || fields
+            .get(ReportField::Where)
+            .is_some_and(|context| !harmless(context))
 }
 
 /// Rows that a command changed; reading and moving change none.

@@ -7,13 +7,13 @@ use gateway_core::{
 };
 
 use crate::postgres::message::{
-    Bind, Describe, EncodeError, Execute, Format, List, Message, Named, Parse, Query, Report,
-    ReportField, ReportFields, Severity, SqlState,
+    Bind, Describe, EncodeError, Format, List, Message, Named, Parse, Query, Report, ReportField,
+    ReportFields, Severity, SqlState,
 };
 
 /// What stands in for refused text at the target: never parses, in any state of the session.
 const REFUSED_TEXT: &[u8] = b"refused by the gateway";
-/// A name that no agent's statement or portal has: agents' names are forwarded, this one is ours.
+/// The name in messages that are rejected for another reason; agents may use it as well.
 const REFUSED_NAME: &[u8] = b"refused by the gateway";
 
 /// The SQLSTATE of a refusal (PostgreSQL 18, "PostgreSQL Error Codes").
@@ -165,13 +165,18 @@ pub(super) fn rejected_parse(unnamed: bool) -> Bytes {
     })
 }
 
-/// A Bind that the target must reject: its statement doesn't exist.
+/// A Bind that the target must reject, whatever statements and portals there are: two formats for
+/// no parameters at all.
+///
+/// SPEC: "must match the actual number of parameters" (PostgreSQL 18, "Message Formats", Bind). A
+/// name that only we think of wouldn't do: an agent may give it to a statement of its own.
 pub(super) fn rejected_bind() -> Bytes {
     encoded(|out| {
+        let mut buffer = BytesMut::new();
         Bind {
             portal: REFUSED_NAME,
             statement: REFUSED_NAME,
-            parameter_formats: List::<Format>::default(),
+            parameter_formats: List::build(&mut buffer, [Format::Text, Format::Text])?,
             parameters: List::default(),
             result_formats: List::<Format>::default(),
         }
@@ -179,15 +184,10 @@ pub(super) fn rejected_bind() -> Bytes {
     })
 }
 
-/// An Execute that the target must reject: its portal doesn't exist.
+/// What stands in for an Execute at the target: the same Bind. An Execute can't be malformed, and
+/// one of a name that only we think of might find a portal.
 pub(super) fn rejected_execute() -> Bytes {
-    encoded(|out| {
-        Execute {
-            portal: REFUSED_NAME,
-            rows_max: 0,
-        }
-        .encode(out)
-    })
+    rejected_bind()
 }
 
 /// The gateway's own question for a portal's columns.
@@ -202,4 +202,23 @@ pub(super) fn encoded(encode: impl FnOnce(&mut BytesMut) -> Result<(), EncodeErr
     // an empty message would desynchronise the peer, and the reply queue would notice.
     let _ = encode(&mut out).is_ok();
     out.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rejected_bind;
+    use crate::postgres::{frame, message::Frontend};
+
+    #[test]
+    fn what_stands_in_for_a_refused_bind_is_wrong_whatever_the_agent_has_prepared() {
+        let message = rejected_bind();
+        let parsed = Frontend::parse(b'B', frame::body(&message)).unwrap();
+        let Frontend::Bind(bind) = parsed else {
+            panic!("{parsed:?}");
+        };
+        assert_eq!(
+            (bind.parameter_formats.len(), bind.parameters.len()),
+            (2, 0)
+        );
+    }
 }

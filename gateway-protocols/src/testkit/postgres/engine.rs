@@ -212,7 +212,7 @@ impl Engine {
     }
 
     /// Takes the rows of a COPY.
-    pub(super) fn copy(&mut self, data: &[u8]) -> Result<String, Failure> {
+    pub(super) fn copy(&mut self, data: &[u8]) -> Result<usize, Failure> {
         let text = String::from_utf8_lossy(data);
         let mut count = 0;
         for line in text.lines() {
@@ -221,7 +221,7 @@ impl Engine {
                 .push(value.map_err(|_| Failure("22P02", "not a number in COPY".into()))?);
             count += 1;
         }
-        Ok(format!("COPY {count}"))
+        Ok(count)
     }
 
     /// A statement failed: a block is aborted, an implicit transaction undone.

@@ -69,7 +69,12 @@ impl Subject for Postgres {
             match frame.first() {
                 Some(
                     &(tag::NOTICE_RESPONSE | tag::NOTIFICATION_RESPONSE | tag::PARAMETER_STATUS),
-                ) => sometime.push(frame),
+                ) => {
+                    // How long a hold may last depends on what is known of the transaction.
+                    if memchr::memmem::find(&frame, b"waiting for approval").is_none() {
+                        sometime.push(frame);
+                    }
+                }
                 _ => canonical.extend_from_slice(&frame),
             }
         }

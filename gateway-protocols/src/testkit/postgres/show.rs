@@ -33,7 +33,8 @@ pub fn show_from_agent(input: &mut BytesMut, startup: &mut bool) -> Vec<String> 
 /// SSLRequest and GSSENCRequest that come first.
 pub fn show_from_server(input: &mut BytesMut, answers: &mut usize) -> Vec<String> {
     let mut shown = Vec::new();
-    while *answers > 0 && !input.is_empty() {
+    // An error in place of an answer is a message.
+    while *answers > 0 && matches!(input.first(), Some(b'S' | b'N')) {
         let answer = input.split_to(1);
         shown.push(answer.escape_ascii().to_string());
         *answers -= 1;

@@ -19,13 +19,13 @@ use crate::{
     postgres::{
         frame::{Decoder, body},
         message::{
-            Authentication, BackendKeyData, Bind, BindComplete, CloseComplete,
-            CommandComplete, CopyData, CopyDone, CopyInResponse, CopyOutResponse, DataRow,
-            Describe, EmptyQueryResponse, Execute, Field, Format, Frontend, List, Mechanisms,
-            Message, Named, NoData, NotificationResponse, ParameterDescription, ParameterStatus,
-            Parse, ParseComplete, PasswordMessage, PortalSuspended, ReadyForQuery, Report,
-            RowDescription, SaslInitialResponse, Severity, SqlState, StartupPacket,
-            TransactionStatus, frontend_length,
+            Authentication, BackendKeyData, Bind, BindComplete, CloseComplete, CommandComplete,
+            CopyData, CopyDone, CopyInResponse, CopyOutResponse, DataRow, Describe,
+            EmptyQueryResponse, Execute, Field, Format, Frontend, List, Mechanisms, Message, Named,
+            NoData, NotificationResponse, ParameterDescription, ParameterStatus, Parse,
+            ParseComplete, PasswordMessage, PortalSuspended, ReadyForQuery, Report, RowDescription,
+            SaslInitialResponse, Severity, SqlState, StartupPacket, TransactionStatus,
+            frontend_length,
         },
         scram::{SCRAM_SHA_256, SaltedPassword},
     },
@@ -47,6 +47,8 @@ pub struct PostgresTarget {
     portals: BTreeMap<Vec<u8>, Portal>,
     skipping: bool,
     copy: Option<Copy>,
+    /// What was neither skipped nor a question.
+    acted: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -74,7 +76,7 @@ struct Portal {
 /// A COPY FROM STDIN under way; what is left of its Query, if it came by one.
 #[derive(Debug)]
 struct Copy {
-    data: Vec<u8>,
+    rows: usize,
     rest: Option<Vec<String>>,
 }
 
@@ -85,6 +87,10 @@ impl TargetPeer for PostgresTarget {
 
     fn secured(&mut self) {
         self.state = State::ExpectStartup;
+    }
+
+    fn acted(&self) -> Option<&[u8]> {
+        Some(&self.acted)
     }
 
     fn is_closed(&self) -> bool {
@@ -105,6 +111,7 @@ impl PostgresTarget {
             portals: BTreeMap::new(),
             skipping: false,
             copy: None,
+            acted: Vec::new(),
         }
     }
 
@@ -192,9 +199,28 @@ impl PostgresTarget {
                 }
             }
             _ => match Frontend::parse(tag, body(frame)) {
-                Ok(message) => self.on_command(&message, out),
+                Ok(message) => {
+                    let heeded = self.heeds(&message);
+                    if heeded {
+                        self.acted.extend_from_slice(frame);
+                    }
+                    self.on_command(&message, out);
+                }
                 Err(error) => self.fatal(&error.to_string(), out),
             },
+        }
+    }
+
+    /// Whether it acts on a message: it skips after an error, ignores copy data outside COPY, and a
+    /// Describe changes nothing.
+    fn heeds(&self, message: &Frontend<'_>) -> bool {
+        match message {
+            Frontend::Sync(_) | Frontend::Terminate(_) => true,
+            Frontend::Describe(_) => false,
+            Frontend::CopyData(_) | Frontend::CopyDone(_) | Frontend::CopyFail(_) => {
+                self.copy.is_some()
+            }
+            _ => !self.skipping,
         }
     }
 
@@ -429,8 +455,7 @@ impl PostgresTarget {
     }
 
     fn begin_copy(&mut self, rest: Option<Vec<String>>, out: &mut BytesMut) {
-        let data = Vec::new();
-        self.copy = Some(Copy { data, rest });
+        self.copy = Some(Copy { rows: 0, rest });
         let mut buffer = BytesMut::new();
         if let Ok(columns) = List::build(&mut buffer, [Format::Text]) {
             let format = Format::Text;
@@ -443,11 +468,14 @@ impl PostgresTarget {
             return;
         };
         let result = match message {
-            Frontend::CopyData(data) => {
-                copy.data.extend_from_slice(data.0);
-                self.copy = Some(copy);
-                return;
-            }
+            Frontend::CopyData(data) => match self.engine.copy(data.0) {
+                Ok(count) => {
+                    copy.rows += count;
+                    self.copy = Some(copy);
+                    return;
+                }
+                Err(failure) => Err(failure),
+            },
             Frontend::Flush(_) | Frontend::Sync(_) => {
                 self.copy = Some(copy);
                 return;
@@ -456,7 +484,7 @@ impl PostgresTarget {
                 self.state = State::Closed;
                 return;
             }
-            Frontend::CopyDone(_) => self.engine.copy(&copy.data),
+            Frontend::CopyDone(_) => Ok(format!("COPY {}", copy.rows)),
             Frontend::CopyFail(_) => Err(Failure("57014", "COPY from stdin failed".into())),
             _ => Err(Failure("08P01", "unexpected message during COPY".into())),
         };

@@ -74,10 +74,8 @@ pub fn replay(text: &str) -> Result<String, Unreadable> {
         for step in steps {
             run.step(&step).map_err(|why| unreadable(number, why))?;
         }
-        page.turn(
-            run.trace(),
-            line.contains("SSLRequest") || line.contains("GSSENCRequest"),
-        );
+        let asks = ["SSLRequest", "GSSENCRequest", "! login"];
+        page.turn(run.trace(), asks.iter().any(|ask| line.contains(ask)));
     }
     Ok(page.out)
 }
@@ -239,7 +237,10 @@ fn record(evidence: &Evidence) -> Option<String> {
                 .map(|c| format!(" {} {}/{}", c.column, c.masked, c.seen));
             format!("{} masked{}", unit.0, counts.collect::<String>())
         }
-        Entry::Finished { unit, end, .. } => format!("{} finished {:?} rows={} affected={}", unit.0, end.outcome, end.counters.rows_returned, end.counters.rows_affected),
+        Entry::Finished { unit, end, .. } => format!(
+            "{} finished {:?} rows={} affected={}",
+            unit.0, end.outcome, end.counters.rows_returned, end.counters.rows_affected
+        ),
         Entry::SessionClosed { reason, probes, .. } => {
             format!("session closed: {reason:?} probes={probes}")
         }
