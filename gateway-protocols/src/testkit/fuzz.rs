@@ -5,9 +5,10 @@
 use gateway_core::wire::Side;
 
 use super::{
-    laws,
+    laws::{self, Broken},
     run::Subject,
     schedule::Schedule,
+    script::Script,
     world::{Proof, World},
 };
 
@@ -20,10 +21,10 @@ const STEERING_BYTES: usize = 4;
 /// What broke.
 pub fn session<S: Subject>(
     subject: &S,
-    scripts: &[super::Script],
+    scripts: &[Script],
     from: Side,
     data: &[u8],
-) -> Result<(), laws::Broken> {
+) -> Result<(), Broken> {
     let (steering, bytes) = data.split_at_checked(STEERING_BYTES).unwrap_or((data, &[]));
     let seed = steering
         .iter()
@@ -45,4 +46,171 @@ pub fn session<S: Subject>(
         bytes,
         Schedule::seeded(seed),
     )
+}
+
+#[cfg(feature = "postgres")]
+pub use postgres::{frames, messages, session_agent, session_target};
+
+#[cfg(feature = "postgres")]
+mod postgres {
+    use bytes::{Bytes, BytesMut};
+    use gateway_core::wire::Side;
+
+    use crate::{
+        postgres::{
+            frame::{Decoder, FrameLimits},
+            message::{Backend, Frontend, StartupPacket, backend_length, frontend_length},
+        },
+        testkit::{
+            Schedule, Script, Step, Subject,
+            laws::Broken,
+            postgres::{Postgres, client},
+            world::Proof,
+        },
+    };
+
+    /// Small, so that fuzzers reach messages in parts.
+    const LIMITS: FrameLimits = FrameLimits {
+        whole_bytes_max: 64,
+        stream_bytes_max: 4096,
+    };
+
+    fn broken(law: &'static str, why: String) -> Result<(), Broken> {
+        Err(Broken { law, why })
+    }
+
+    /// Frames don't depend on how their bytes arrived, but for where parts are cut, and put together
+    /// they are the input.
+    ///
+    /// # Errors
+    /// What differs.
+    pub fn frames(data: &[u8]) -> Result<(), Broken> {
+        let seed = data.iter().fold(0, |seed, byte| seed ^ u64::from(*byte));
+        let whole = decoded(data, Schedule::prompt());
+        let cut = decoded(data, Schedule::seeded(seed));
+        if whole != cut {
+            return broken("frames", format!("{whole:?} or {cut:?}"));
+        }
+        if data.starts_with(&whole.0) {
+            return Ok(());
+        }
+        broken("frames", "not the bytes that came in".to_owned())
+    }
+
+    /// All bytes in frames, and how it ended.
+    fn decoded(data: &[u8], mut schedule: Schedule) -> (Vec<u8>, Option<String>) {
+        let mut decoder = Decoder::new(LIMITS);
+        let (mut input, mut pending) = (BytesMut::new(), Bytes::copy_from_slice(data));
+        let mut bytes = Vec::new();
+        loop {
+            match decoder.decode(&mut input, frontend_length) {
+                Ok(Some(frame)) => bytes.extend_from_slice(frame.bytes()),
+                Ok(None) if pending.is_empty() => return (bytes, None),
+                Ok(None) => {
+                    let len = schedule.cut(pending.len()).max(1);
+                    input.extend_from_slice(&pending.split_to(len.min(pending.len())));
+                }
+                Err(error) => return (bytes, Some(error.to_string())),
+            }
+        }
+    }
+
+    /// What parses encodes to the same bytes. The first byte is the tag, or a startup packet's mark.
+    ///
+    /// # Errors
+    /// What it encodes to instead.
+    pub fn messages(data: &[u8]) -> Result<(), Broken> {
+        let Some((&tag, body)) = data.split_first() else {
+            return Ok(());
+        };
+        let mut out = BytesMut::new();
+        let length = |extra: usize| {
+            u32::try_from(body.len() + extra)
+                .unwrap_or(u32::MAX)
+                .to_be_bytes()
+        };
+        if let Ok(message) = Frontend::parse(tag, body)
+            && frontend_length(tag).is_some()
+        {
+            let encoded = message.encode(&mut out).is_ok();
+            check(
+                "frontend",
+                encoded,
+                &out,
+                &[&[tag], &length(4)[..], body].concat(),
+            )?;
+        }
+        out.clear();
+        if let Ok(message) = Backend::parse(tag, body)
+            && backend_length(tag).is_some()
+        {
+            let encoded = message.encode(&mut out).is_ok();
+            check(
+                "backend",
+                encoded,
+                &out,
+                &[&[tag], &length(4)[..], body].concat(),
+            )?;
+        }
+        out.clear();
+        let packet = [&length(4)[..], body].concat();
+        if let Ok(parsed) = StartupPacket::parse(&packet) {
+            let encoded = parsed.encode(&mut out).is_ok();
+            check("startup", encoded, &out, &packet)?;
+        }
+        Ok(())
+    }
+
+    fn check(what: &'static str, encoded: bool, out: &[u8], input: &[u8]) -> Result<(), Broken> {
+        if encoded && out == input {
+            return Ok(());
+        }
+        let (out, input) = (out.escape_ascii(), input.escape_ascii());
+        broken("messages", format!("{what}: {input} became {out}"))
+    }
+
+    /// Any bytes of an agent, in any state.
+    ///
+    /// # Errors
+    /// What broke.
+    pub fn session_agent(data: &[u8]) -> Result<(), Broken> {
+        super::session(&Postgres(Proof::Token), &states(), Side::Agent, data)
+    }
+
+    /// Any bytes of a target, in any state.
+    ///
+    /// # Errors
+    /// What broke.
+    pub fn session_target(data: &[u8]) -> Result<(), Broken> {
+        super::session(&Postgres(Proof::Token), &states(), Side::Target, data)
+    }
+
+    /// States worth being in when something comes.
+    fn states() -> Vec<Script> {
+        let login = || Postgres(Proof::Token).login();
+        let in_tls = || Script::new().agent(client::ssl_request()).settle();
+        let startup = client::startup(0, &[("user", "agent"), ("database", "orders")]);
+        vec![
+            login(),
+            Script::new(),
+            in_tls(),
+            in_tls().agent(startup).settle(),
+            login().agent(client::query("copy t from stdin")).settle(),
+            login().agent(client::query("delete from t")).settle(),
+            login().agent(client::query("begin")).settle(),
+            login()
+                .agent(client::all(&[
+                    client::query("begin"),
+                    client::parse("s", "select id, email from customers"),
+                    client::bind("p", "s", &[], false),
+                    client::execute("p", 1),
+                    client::flush(),
+                ]))
+                .settle(),
+            login().agent(client::parse("s", "selekt")).settle(),
+            login()
+                .step(Step::Stall(true))
+                .agent(client::query("select id from t")),
+        ]
+    }
 }

@@ -1,1 +1,43 @@
-//! Fuzz corpora.
+//! Every committed fuzz input, through the body of its target.
+
+use std::{fs, path::Path};
+
+use gateway_protocols::testkit::{fuzz, laws::Broken};
+
+#[test]
+fn every_committed_input_holds() {
+    type Body = fn(&[u8]) -> Result<(), Broken>;
+    let targets: [(&str, Body); 4] = [
+        ("frames", fuzz::frames),
+        ("messages", fuzz::messages),
+        ("session_agent", fuzz::session_agent),
+        ("session_target", fuzz::session_target),
+    ];
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
+    for (target, body) in targets {
+        let mut count = 0;
+        for entry in fs::read_dir(corpus.join(target)).unwrap() {
+            let path = entry.unwrap().path();
+            let input = fs::read(&path).unwrap();
+            body(&input).unwrap_or_else(|broken| panic!("{}: {broken}", path.display()));
+            count += 1;
+        }
+        assert!(count > 0, "{target} has no inputs");
+    }
+}
+
+mod random {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// A fuzzer's poor relation, for machines without one.
+        #[test]
+        fn any_bytes_hold(data in prop::collection::vec(any::<u8>(), 0..120), tag in 0u8..128) {
+            fuzz::frames(&data).unwrap();
+            let tagged = [&[tag], &data[..]].concat();
+            fuzz::messages(&tagged).unwrap();
+        }
+    }
+}
