@@ -24,6 +24,8 @@ pub(crate) struct Loaded {
     /// Its identity.
     pub(crate) version: CatalogueVersion,
     at: Instant,
+    /// How long it may be used.
+    age_max: Duration,
 }
 
 impl Loaded {
@@ -37,6 +39,7 @@ impl Loaded {
             snapshot,
             version,
             at: Instant::now(),
+            age_max: Catalogues::AGE_MAX,
         })
     }
 }
@@ -61,8 +64,14 @@ impl Catalogues {
     /// Databases kept per target.
     const DATABASES_MAX: usize = 16;
     /// A snapshot older than this is loaded anew before it is used again: changes that didn't come
-    /// through this gateway are seen at the latest then.
-    const AGE_MAX: Duration = Duration::from_secs(60);
+    /// through this gateway are seen at the latest then. Until then a view that was replaced is
+    /// masked as it was, so this is short.
+    const AGE_MAX: Duration = Duration::from_secs(2);
+    /// Loading may take one part in this many of the target's time; a catalogue that takes long to
+    /// read is kept for longer, ...
+    const LOAD_SHARE: u32 = 20;
+    /// ... but not for longer than this.
+    const SLOW_AGE_MAX: Duration = Duration::from_secs(60);
     /// However often somebody finds a snapshot wanting, it is loaded at most this often.
     const RELOAD_EVERY: Duration = Duration::from_secs(1);
     /// One load, connecting included.
@@ -81,12 +90,13 @@ impl Catalogues {
         &self.connector
     }
 
-    /// A snapshot of `database` that is at most [`Self::AGE_MAX`] old.
+    /// A snapshot of `database` that is at most [`Self::AGE_MAX`] old, or twenty times as old as it
+    /// took to load, a minute at most.
     ///
     /// # Errors
     /// [`LoadError`] when the database can't be reached or read within ten seconds.
     pub(crate) async fn get(&self, database: &str) -> Result<Arc<Loaded>, LoadError> {
-        self.at_most(database, Self::AGE_MAX).await
+        self.at_most(database, Duration::MAX).await
     }
 
     /// A snapshot of `database` taken because `stale` lacked something. `stale` itself when it is
@@ -126,7 +136,10 @@ impl Catalogues {
     async fn at_most(&self, database: &str, age: Duration) -> Result<Arc<Loaded>, LoadError> {
         let slot = self.slot(database);
         let mut loaded = slot.lock().await;
-        if let Some(loaded) = loaded.as_ref().filter(|loaded| loaded.at.elapsed() <= age) {
+        if let Some(loaded) = loaded
+            .as_ref()
+            .filter(|loaded| loaded.at.elapsed() <= age.min(loaded.age_max))
+        {
             return Ok(Arc::clone(loaded));
         }
         let at = Instant::now();
@@ -143,6 +156,7 @@ impl Catalogues {
             snapshot,
             version,
             at,
+            age_max: (at.elapsed() * Self::LOAD_SHARE).clamp(Self::AGE_MAX, Self::SLOW_AGE_MAX),
         });
         *loaded = Some(Arc::clone(&fresh));
         Ok(fresh)

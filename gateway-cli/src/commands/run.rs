@@ -30,7 +30,7 @@ use crate::{
 /// How often the policy folder is looked at.
 const POLICY_POLL: Duration = Duration::from_secs(2);
 /// How often the catalogues that sessions use are looked at.
-const CATALOGUE_POLL: Duration = Duration::from_secs(30);
+const CATALOGUE_POLL: Duration = Duration::from_secs(2);
 
 /// Serve.
 #[derive(Debug, Args)]
@@ -291,7 +291,8 @@ async fn watch_catalogues(gateway: Arc<Gateway>) {
                 }
             };
             let before = known.insert((target.clone(), database.clone()), version);
-            if before.is_some_and(|before| before != version) {
+            // The first look tells as well: a session may have begun with what was there before it.
+            if before != Some(version) {
                 let concerned = (target, database);
                 gateway
                     .sessions

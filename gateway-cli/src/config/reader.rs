@@ -287,7 +287,8 @@ fn suggestion(found: &str, known: &[&str]) -> Option<String> {
         .iter()
         .map(|name| (strsim::damerau_levenshtein(found, name), name))
         .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
-        .min();
+        // Of equally near ones the one asked for first: the usual one.
+        .min_by_key(|(distance, _)| *distance);
     match near {
         Some((_, name)) => Some(format!("did you mean `{name}`?")),
         None if known.is_empty() => None,

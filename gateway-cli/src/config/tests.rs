@@ -117,7 +117,7 @@ fn every_mistake_is_reported_with_its_place() {
             ", password = \"s3cret\"",
             &[
                 "30:14 the credential lacks `password_file` (or `password_env`)",
-                "30:51 unknown key `password` in `credential` (known here: `kind`, `user`, `password_file` or `password_env`)",
+                "30:53 unknown key `password` in `credential` (did you mean `password_env`?)",
             ],
         ),
         (
