@@ -11,6 +11,8 @@
 mod core;
 mod held;
 mod lane;
+#[cfg(test)]
+mod tests;
 mod turn;
 mod unit;
 
