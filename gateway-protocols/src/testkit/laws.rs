@@ -257,10 +257,8 @@ pub fn record<S: Subject>(
     let mut open: BTreeMap<UnitId, bool> = BTreeMap::new();
     for (_, entry) in trace.entries() {
         match entry {
-            Entry::Intent(intent) => {
-                if open.insert(intent.unit, false).is_some() {
-                    return broken(LAW, format!("{:?} has two intents", intent.unit));
-                }
+            Entry::Intent(intent) if open.insert(intent.unit, false).is_some() => {
+                return broken(LAW, format!("{:?} has two intents", intent.unit));
             }
             Entry::Blocked(blocked) if open.contains_key(&blocked.unit) => {
                 return broken(LAW, format!("{:?} is allowed and blocked", blocked.unit));
