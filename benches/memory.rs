@@ -146,7 +146,10 @@ impl Memory {
             Question::Authenticate { .. } => Answer::Authenticated(Ok(
                 Authenticated::by_verified_credential(self.sample.principal.clone()),
             )),
-            Question::AnalyseSql { text } => Answer::Analysed(self.sample.analyse(&text)),
+            Question::AnalyseSql { text } => self
+                .sample
+                .analyse(&text)
+                .map_or(Answer::Unanswered, Answer::Analysed),
             Question::TargetLogin => Answer::TargetLogin(Ok(TargetLogin {
                 user: "gateway".to_owned(),
                 proof: TargetProof::Token("token".into()),

@@ -1,6 +1,6 @@
 //! The starter policy, its sample catalogue, an agent, and results of the sample shop.
 
-use std::{error::Error, path::Path, sync::Arc, thread};
+use std::{error::Error, io, path::Path, sync::Arc, thread};
 
 use bytes::BytesMut;
 use gateway_core::{
@@ -91,26 +91,30 @@ impl Sample {
     }
 
     /// Analyses a text, on a stack that is deep enough.
-    #[must_use]
-    pub fn analyse(&self, text: &Arc<str>) -> Analysed {
+    ///
+    /// # Errors
+    /// When the thread can't be had.
+    pub fn analyse(&self, text: &Arc<str>) -> io::Result<Analysed> {
         let work = || sql::analyse(text, &self.snapshot, self.version, &self.classified);
-        Analysed {
-            analysis: Arc::new(on_deep_stack(work)),
+        Ok(Analysed {
+            analysis: Arc::new(on_deep_stack(work)?),
             classified: Arc::clone(&self.classified),
-        }
+        })
     }
 
     /// The operation of a simple query.
-    #[must_use]
-    pub fn query(&self, text: &str) -> Operation {
+    ///
+    /// # Errors
+    /// When the thread can't be had.
+    pub fn query(&self, text: &str) -> io::Result<Operation> {
         let text: Arc<str> = text.into();
-        Operation::Sql(SqlUnit {
+        Ok(Operation::Sql(SqlUnit {
             stage: SqlStage::Query,
-            analysis: self.analyse(&text).analysis,
+            analysis: self.analyse(&text)?.analysis,
             text,
             bindings: None,
             in_transaction: false,
-        })
+        }))
     }
 
     /// A fixed time, within the agent's token's life.
@@ -147,22 +151,16 @@ fn principal() -> Result<Principal, Box<dyn Error>> {
     })
 }
 
-/// Runs `work` on a thread with the stack that SQL analysis needs.
+/// Runs `work` on a thread with the stack that SQL analysis needs; its panics go on here.
 ///
-/// # Panics
-/// When the thread can't be had, or `work` panics.
-pub fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let run = thread::scope(|scope| {
+/// # Errors
+/// When the thread can't be had.
+pub fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    thread::scope(|scope| {
         let builder = thread::Builder::new().stack_size(sql::ANALYSIS_STACK_BYTES);
-        builder
-            .spawn_scoped(scope, work)
-            .map(|thread| thread.join())
-    });
-    match run {
-        Ok(Ok(done)) => done,
-        Ok(Err(panic)) => std::panic::resume_unwind(panic),
-        Err(error) => std::panic::panic_any(error.to_string()),
-    }
+        let done = builder.spawn_scoped(scope, work)?.join();
+        Ok(done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
 }
 
 /// A server's whole answer to `select id, name, email, city from customers`: `rows` rows of

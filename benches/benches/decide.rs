@@ -19,7 +19,9 @@ fn decide(c: &mut Criterion) {
             source: [127, 0, 0, 1].into(),
             database: "shop".to_owned(),
         };
-        let operation = sample.query("select id, name, email from customers where id = 7");
+        let operation = sample
+            .query("select id, name, email from customers where id = 7")
+            .unwrap();
         let request = |operation: &Operation, facts: &SessionFacts| -> bool {
             let request = Request {
                 principal: &sample.principal,

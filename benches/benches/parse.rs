@@ -98,5 +98,6 @@ fn main() {
         messages(&mut criterion, &sample);
         analysis(&mut criterion, &sample);
         criterion.final_summary();
-    });
+    })
+    .unwrap();
 }

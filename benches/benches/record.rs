@@ -70,7 +70,9 @@ fn session(sample: &Sample) -> Vec<Evidence> {
         policy: sample.bundle.policy(),
     };
     let mut evidence = vec![record(Entry::SessionOpened(Box::new(opened)))];
-    let operation = sample.query("select id, total from orders where customer_id = 17");
+    let operation = sample
+        .query("select id, total from orders where customer_id = 17")
+        .unwrap();
     for unit in (1..=STATEMENTS).map(UnitId) {
         evidence.push(record(Entry::Intent(Box::new(Intent {
             unit,
