@@ -148,8 +148,16 @@ pub fn identity<S: Subject>(
     const LAW: &str = "L2 identity";
     let trace = traced(LAW, subject, world, script, schedule.clone())?;
     for (what, said, heard) in [
-        ("agent to target", trace.agent_said(), trace.target_heard()),
-        ("target to agent", trace.target_said(), trace.agent_heard()),
+        (
+            "agent to target",
+            subject.unprobed(trace.agent_said()),
+            subject.unprobed(trace.target_heard()),
+        ),
+        (
+            "target to agent",
+            trace.target_said().to_vec(),
+            trace.agent_heard().to_vec(),
+        ),
     ] {
         if said != heard {
             let (said, heard) = (said.escape_ascii(), heard.escape_ascii());

@@ -44,6 +44,11 @@ pub trait Subject {
         stream.to_vec()
     }
 
+    /// An open session's bytes to the target without what a gateway may add on its own.
+    fn unprobed(&self, stream: &[u8]) -> Vec<u8> {
+        stream.to_vec()
+    }
+
     /// Rows and columns in what a target or gateway sent, for comparing masked with clear.
     ///
     /// # Errors

@@ -492,6 +492,53 @@ fn a_large_message_goes_on_to_its_end_though_its_copy_failed() {
 }
 
 #[test]
+fn what_waits_for_the_target_makes_the_target_speak() {
+    let batches = [
+        // The second Parse can't be understood before the table is there.
+        all(&[
+            parse("", "create table x"),
+            bind("", "", &[], false),
+            execute("", 0),
+            parse("a", "select id from t"),
+            sync(),
+        ]),
+        // What `s` means is for the target to say, and it has not been asked to.
+        all(&[
+            parse("s", "select id from t"),
+            sync(),
+            parse("u", "select id from t where 1"),
+            bind("", "s", &[], false),
+            execute("", 0),
+            sync(),
+        ]),
+    ];
+    for batch in batches {
+        let script = login().agent(batch.clone());
+        for seed in 0..SEEDS {
+            let trace = run(&SUBJECT, &world(), &script, Schedule::seeded(seed)).unwrap();
+            assert_eq!(
+                trace.from_agent.len() - trace.marks[2],
+                batch.len(),
+                "seed {seed}"
+            );
+            assert!(
+                trace.agent_heard().ends_with(b"Z\0\0\0\x05I"),
+                "seed {seed}"
+            );
+            let syncs = trace
+                .target_heard()
+                .windows(5)
+                .filter(|w| *w == b"S\0\0\0\x04")
+                .count();
+            assert_eq!(
+                syncs,
+                batch.windows(5).filter(|w| *w == b"S\0\0\0\x04").count()
+            );
+        }
+    }
+}
+
+#[test]
 fn memory_stays_bounded_whatever_stalls() {
     let flood = query(&format!("select id from t where {}", "x".repeat(2000)));
     let mute = World {

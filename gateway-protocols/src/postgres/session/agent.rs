@@ -360,7 +360,7 @@ impl Relay {
     ) -> Result<Step> {
         let found = match self.names.statement(statement, &self.replies) {
             Meaning::Known(found) => found,
-            Meaning::Undecided => return Ok(Step::Wait(Waiting::Replies(pending))),
+            Meaning::Undecided => return Ok(Step::Wait(self.await_replies(pending, turn))),
             Meaning::Unknown => {
                 let name = String::from_utf8_lossy(statement);
                 let message = format!("prepared statement \"{name}\" does not exist");
@@ -397,11 +397,12 @@ impl Relay {
             Meaning::Known(portal) => portal.clone(),
             Meaning::Undecided => {
                 // The portal's own operation is found again once the target has answered.
-                return Ok(Step::Wait(Waiting::Replies(Pending::Execute {
+                let pending = Pending::Execute {
                     frames,
                     portal: name,
                     operation: Box::new(unknown_unit()),
-                })));
+                };
+                return Ok(Step::Wait(self.await_replies(pending, turn)));
             }
             Meaning::Unknown => {
                 self.reject_unknown_portal(frames, name, turn);

@@ -123,9 +123,12 @@ impl Names {
                 };
             }
         }
-        self.portals
-            .get_mut(name)
-            .map_or(Meaning::Unknown, Meaning::Known)
+        match self.portals.get_mut(name) {
+            // What lies between may end the transaction, and its portals with it.
+            Some(_) if beyond_sync => Meaning::Undecided,
+            Some(portal) => Meaning::Known(portal),
+            None => Meaning::Unknown,
+        }
     }
 
     pub(super) fn confirmed_portal(&mut self, name: &[u8]) -> Option<&mut Portal> {

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::postgres::{
     frame::Decoder,
-    message::{CancelRequest, Message, StartupPacket, Terminate, TransactionStatus},
+    message::{CancelRequest, Flush, Message, StartupPacket, Terminate, TransactionStatus},
     reply::{Expected, Refusal, Reply, ReplyQueue},
 };
 
@@ -338,10 +338,21 @@ impl Relay {
         let changing = |unit| live.get(&unit).is_some_and(Live::changes_catalogue);
         let unsettled = self.catalogue_changed && !self.replies.is_empty();
         if unsettled || super::names::awaits(self.replies.newest_first(), changing) {
-            return Waiting::Replies(pending);
+            return self.await_replies(pending, turn);
         }
         let text = Arc::clone(pending.text());
         Waiting::Analysis(turn.ask(Question::AnalyseSql { text }), pending)
+    }
+
+    /// Waits until the target has answered everything. It keeps its answers to itself up to a Sync,
+    /// which may stand behind what waits: a Flush of ours makes it speak.
+    pub(super) fn await_replies(
+        &mut self,
+        pending: Pending,
+        turn: &mut Turn<'_, Bytes>,
+    ) -> Waiting {
+        turn.pass(Control::Delimiter, words::encoded(|out| Flush.encode(out)));
+        Waiting::Replies(pending)
     }
 
     /// A unit of this text at this stage.

@@ -18,7 +18,9 @@ use super::{
 use crate::postgres::{
     Session,
     frame::{Decoder, FrameLimits, body, decode_startup},
-    message::{DataRow, Message as _, RowDescription, backend_length, tag::backend as tag},
+    message::{
+        DataRow, Message as _, RowDescription, backend_length, frontend_length, tag::backend as tag,
+    },
 };
 
 pub use show::{show_from_agent, show_from_server};
@@ -81,6 +83,20 @@ impl Subject for Postgres {
         sometime.sort();
         canonical.extend(sometime.concat());
         canonical
+    }
+
+    /// Without Flush: it has no answer, and the gateway sends one where it waits for the target.
+    fn unprobed(&self, stream: &[u8]) -> Vec<u8> {
+        let mut input = BytesMut::from(stream);
+        let mut decoder = Decoder::new(LIMITS);
+        let mut rest = Vec::new();
+        while let Ok(Some(frame)) = decoder.decode(&mut input, frontend_length) {
+            if frame.bytes().first() != Some(&crate::postgres::message::tag::frontend::FLUSH) {
+                rest.extend_from_slice(frame.bytes());
+            }
+        }
+        rest.extend_from_slice(&input);
+        rest
     }
 
     /// Cells of each row; every other message must parse too.

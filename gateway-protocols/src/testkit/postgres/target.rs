@@ -47,6 +47,8 @@ pub struct PostgresTarget {
     portals: BTreeMap<Vec<u8>, Portal>,
     skipping: bool,
     copy: Option<Copy>,
+    /// Answers that are kept up to a Sync, a Flush, an error or the start of a COPY.
+    kept: BytesMut,
     /// What was neither skipped nor a question.
     acted: Vec<u8>,
 }
@@ -111,6 +113,7 @@ impl PostgresTarget {
             portals: BTreeMap::new(),
             skipping: false,
             copy: None,
+            kept: BytesMut::new(),
             acted: Vec::new(),
         }
     }
@@ -204,7 +207,23 @@ impl PostgresTarget {
                     if heeded {
                         self.acted.extend_from_slice(frame);
                     }
-                    self.on_command(&message, out);
+                    let mut kept = self.kept.split();
+                    let before = kept.len();
+                    self.on_command(&message, &mut kept);
+                    let speaks = !matches!(
+                        message,
+                        Frontend::Parse(_)
+                            | Frontend::Bind(_)
+                            | Frontend::Describe(_)
+                            | Frontend::Execute(_)
+                            | Frontend::Close(_)
+                    ) || self.skipping && kept.len() > before
+                        || self.copy.is_some();
+                    if speaks {
+                        out.extend_from_slice(&kept);
+                    } else {
+                        self.kept = kept;
+                    }
                 }
                 Err(error) => self.fatal(&error.to_string(), out),
             },
@@ -216,7 +235,7 @@ impl PostgresTarget {
     fn heeds(&self, message: &Frontend<'_>) -> bool {
         match message {
             Frontend::Sync(_) | Frontend::Terminate(_) => true,
-            Frontend::Describe(_) => false,
+            Frontend::Describe(_) | Frontend::Flush(_) => false,
             Frontend::CopyData(_) | Frontend::CopyDone(_) | Frontend::CopyFail(_) => {
                 self.copy.is_some()
             }
