@@ -131,6 +131,12 @@ pub(crate) enum Reloaded {
     },
 }
 
+/// The bundle that was in force, and the one that is.
+struct Swapped {
+    before: Arc<Bundle>,
+    after: Arc<Bundle>,
+}
+
 /// A reload was refused; the bundle in force stays.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReloadError {
@@ -307,7 +313,7 @@ impl Gateway {
         let author = author.map(|principal| principal.object.to_string());
         let this = Arc::clone(self);
         let swapped = tokio::task::spawn_blocking(move || this.swap_policy(author, channel)).await;
-        let Some((before, after)) = swapped.map_err(|_| ReloadError::Gone)?? else {
+        let Some(Swapped { before, after }) = swapped.map_err(|_| ReloadError::Gone)?? else {
             return Ok(Reloaded::Unchanged(self.policy.current().digest()));
         };
         let reclassified: Vec<TargetName> = self
@@ -340,7 +346,7 @@ impl Gateway {
         &self,
         author: Option<String>,
         channel: &str,
-    ) -> Result<Option<(Arc<Bundle>, Arc<Bundle>)>, ReloadError> {
+    ) -> Result<Option<Swapped>, ReloadError> {
         let bundle = Bundle::load(&self.policy_folder, self.mask_key.as_ref())?;
         let current = self.policy.current();
         if bundle.digest() == current.digest() {
@@ -364,7 +370,10 @@ impl Gateway {
             reason: String::new(),
         })?;
         let before = self.policy.replace(bundle);
-        Ok(Some((before, self.policy.current())))
+        Ok(Some(Swapped {
+            before,
+            after: self.policy.current(),
+        }))
     }
 
     /// Records what a person did at the admin API. Must succeed before it is done.
