@@ -102,7 +102,7 @@ start_gateway() {
   cp -r "$root/gateway-policy/starter/postgres" "$dir/policy"
   cat "$root/examples/sample/agents.toml" >>"$dir/policy/agents.toml"
   sed -e "s|@authority@|$authority|; s|@authority_ca@|$authority_ca|; s|@admin_port@|$admin_port|" \
-    -e "s|@gateway_port@|$gateway_port|; s|@postgres_port@|$postgres_port|" \
+    -e "s|@gateway_port@|$gateway_port|; s|@postgres_port@|$postgres_port|; s|@durability@|${durability:-strict}|" \
     "$root/examples/sample/gateway.toml" >"$dir/gateway.toml"
   export GATEWAY_CONFIG=$dir/gateway.toml GATEWAY_URL=https://localhost:$admin_port GATEWAY_CA=$dir/tls/ca.crt
   run "$gateway" check || fail 'the configuration is not right'
