@@ -6,7 +6,7 @@ source "$root/scripts/lib/tls.sh"
 
 tenant=11111111-1111-4111-8111-111111111111
 scope=api://gateway/.default
-declare -A client=(
+declare -gA client=( # global also when sourced by a function
   [orders-bot]=b0b0b0b0-0000-4000-8000-000000000001
   [fraud-bot]=b0b0b0b0-0000-4000-8000-000000000002
 )
