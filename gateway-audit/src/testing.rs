@@ -77,6 +77,14 @@ impl Acks {
     }
 }
 
+impl Acks {
+    pub(crate) fn wait_or_failed(&self, sequence: u64) {
+        wait_until(|| {
+            self.failed.load(Ordering::SeqCst) || self.upto.load(Ordering::SeqCst) >= sequence
+        });
+    }
+}
+
 pub(crate) fn wait_until(mut done: impl FnMut() -> bool) {
     for _ in 0..10_000 {
         if done() {
@@ -147,6 +155,7 @@ impl<'a> Script<'a> {
         self.sequence += 1;
         self.log
             .append(self.session, EvidenceSeq(self.sequence), evidence);
+        self.log.flush();
     }
 
     pub(crate) fn entry(&mut self, entry: Entry) {
@@ -257,17 +266,21 @@ impl<'a> Script<'a> {
                 code: "22012".into(),
             },
         );
+        self.block(3, "=cmd|'/C calc'!A0; drop table customers");
+        self.approval(4, ApprovalOutcome::Approved);
+        self.approval(5, ApprovalOutcome::Rejected);
+        self.close();
+    }
+
+    pub(crate) fn block(&mut self, unit: u64, text: &str) {
         self.entry(Entry::Blocked(Box::new(Blocked {
-            unit: UnitId(3),
-            operation: Some(sql("=cmd|'/C calc'!A0; drop table customers")),
+            unit: UnitId(unit),
+            operation: Some(sql(text)),
             denial: Denial::new(Reason::Forbidden, "drops need a change ticket")
                 .with_rules(vec![rule("no-ddl")]),
             policy: policy(),
             severity: Severity::Notice,
         })));
-        self.approval(4, ApprovalOutcome::Approved);
-        self.approval(5, ApprovalOutcome::Rejected);
-        self.close();
     }
 
     fn approval(&mut self, unit: u64, outcome: ApprovalOutcome) {
@@ -368,19 +381,31 @@ fn target() -> Target {
     }
 }
 
-/// A statement; what stands between single quotes is taken as sensitive.
+/// The parts of a text between semicolons, without the spaces around them.
+fn spans(text: &str) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let mut start = 0;
+    text.split(';').map(move |part| {
+        let from = start + part.len() - part.trim_start().len();
+        start += part.len() + 1;
+        from..from + part.trim().len()
+    })
+}
+
+/// Statements; what stands between single quotes is taken as sensitive.
 fn sql(text: &str) -> Operation {
     let quotes: Vec<usize> = text.match_indices('\'').map(|(at, _)| at).collect();
     Operation::Sql(SqlUnit {
         stage: SqlStage::Query,
         text: text.into(),
         analysis: Arc::new(Analysis {
-            statements: vec![Statement {
-                command: "SELECT".into(),
-                span: 0..text.len(),
-                changes_catalogue: false,
-                controls_transaction: false,
-            }],
+            statements: spans(text)
+                .map(|span| Statement {
+                    command: "SELECT".into(),
+                    span,
+                    changes_catalogue: false,
+                    controls_transaction: false,
+                })
+                .collect(),
             effects: vec![Effect {
                 action: Action::SqlSelect,
                 object: Object::Relation {

@@ -1,6 +1,7 @@
 //! The Merkle tree of RFC 6962, section 2.1 ("Merkle Hash Trees"), kept incrementally.
 
 use aws_lc_rs::digest::{Context, SHA256};
+use serde::{Deserialize, Serialize};
 
 /// A SHA-256 output.
 pub type Hash = [u8; 32];
@@ -34,7 +35,7 @@ pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
 /// The right edge of a tree: the roots of its perfect subtrees, largest first, one per bit set in its size.
 ///
 /// Enough to append leaves and to tell the root, in at most 64 hashes whatever the size.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frontier {
     size: u64,
     nodes: Vec<Hash>,

@@ -38,6 +38,10 @@ pub struct ExportOptions {
     pub scope: Scope,
     /// Leaves in the range at most: they are held in memory.
     pub leaves_max: usize,
+    /// Whether bodies and recordings of what is in scope are in it. Without them it says who did what
+    /// class of thing when, and how it ended, and shows no text; its verification ends in "material
+    /// missing".
+    pub bodies: bool,
 }
 
 impl ExportOptions {
@@ -47,6 +51,7 @@ impl ExportOptions {
         Self {
             scope,
             leaves_max: 2_000_000,
+            bodies: true,
         }
     }
 }
@@ -128,7 +133,7 @@ pub fn export(
     for ((leaf, raw), body) in range.leaves.iter_mut().zip(&gathered.leaves).zip(bodies) {
         header_lines.extend_from_slice(&raw.header);
         header_lines.push(b'\n');
-        if let (true, Some((salt, text))) = (shipped(leaf), body) {
+        if let (true, Some((salt, text))) = (options.bodies && shipped(leaf), body) {
             leaf.body = parse(text.as_bytes(), leaf.index)?;
             body_lines.extend(json::object(|o| {
                 o.text("body", text);
@@ -152,7 +157,7 @@ pub fn export(
         .collect();
     package.add_table(&populations(&range, &tables, &hashes))?;
     let mut recordings = 0;
-    for session in &in_scope {
+    for session in in_scope.iter().filter(|_| options.bodies) {
         let anchored = anchored_chunks(&range, session);
         if anchored > 0 {
             let positions = gathered.chunks.get(session).map_or(&[][..], Vec::as_slice);
@@ -161,7 +166,15 @@ pub fn export(
             recordings += 1;
         }
     }
-    let manifest = manifest(&package, &gathered, &checkpoint, &note, key, scope);
+    let manifest = manifest(
+        &package,
+        &gathered,
+        &range,
+        &checkpoint,
+        &note,
+        key,
+        options,
+    );
     package.add("manifest.json", &manifest)?;
     package.zip.finish()?;
     Ok(Exported {
@@ -198,6 +211,8 @@ struct Raw {
 struct Gathered {
     /// The tree before the range.
     before: Frontier,
+    /// No leaf of the period was met yet.
+    all_early: bool,
     leaves: Vec<Raw>,
     /// Frames that hold chunks, by session.
     chunks: BTreeMap<String, Vec<Position>>,
@@ -211,6 +226,7 @@ impl Gathered {
     ) -> Result<Self, ExportError> {
         let mut gathered = Self {
             before: Frontier::default(),
+            all_early: true,
             leaves: Vec::new(),
             chunks: BTreeMap::new(),
         };
@@ -230,15 +246,15 @@ impl Gathered {
     ) -> Result<(), ExportError> {
         match (stored.entry, stored.leaf_hash) {
             (Entry::Leaf { header, body }, Some(hash)) if stored.index < size => {
-                let started = !self.leaves.is_empty();
-                if !started
-                    && parse(header, stored.index)?
-                        .get("t")
-                        .and_then(Value::as_u64)
-                        < Some(from_us)
-                {
-                    self.before.push(hash);
-                    return Ok(());
+                if self.all_early {
+                    let header = parse(header, stored.index)?;
+                    self.all_early = header.get("t").and_then(Value::as_u64) < Some(from_us);
+                    // The last leaf before the period is kept: it shows that the range starts early enough.
+                    if self.all_early
+                        && let Some(last) = self.leaves.pop()
+                    {
+                        self.before.push(last.hash);
+                    }
                 }
                 if self.leaves.len() >= options.leaves_max {
                     return Err(ExportError::TooLarge {
@@ -289,7 +305,7 @@ impl Gathered {
             });
             bodies.push(body.transpose()?);
         }
-        let range = Range {
+        let mut range = Range {
             origin: origin.to_owned(),
             from_index: self.before.size(),
             leaves,
@@ -298,6 +314,8 @@ impl Gathered {
             agent: scope.agent.clone(),
             target: scope.target.clone(),
         };
+        // No package claims a time that its leaves don't reach.
+        range.to_us = range.to_us.min(range.reached_us());
         Ok((range, bodies))
     }
 }
@@ -375,13 +393,22 @@ impl<W: Write + Seek> Package<W> {
 fn manifest<W: Write + Seek>(
     package: &Package<W>,
     gathered: &Gathered,
+    range: &Range,
     checkpoint: &Checkpoint,
     note: &str,
     key: &VerifierKey,
-    scope: &Scope,
+    options: &ExportOptions,
 ) -> Vec<u8> {
     json::object(|o| {
-        o.text_opt("agent", scope.agent.as_deref());
+        o.text_opt("agent", range.agent.as_deref());
+        o.text(
+            "bodies",
+            if options.bodies {
+                "in_scope"
+            } else {
+                "excluded"
+            },
+        );
         o.text("checkpoint", note);
         o.objects("files", &package.files, |o, (name, file)| {
             o.int("bytes", file.len);
@@ -390,7 +417,7 @@ fn manifest<W: Write + Seek>(
         });
         o.text("format", super::FORMAT);
         o.int("from_index", gathered.before.size());
-        o.int("from_us", scope.from.as_micros());
+        o.int("from_us", range.from_us);
         let nodes: Vec<String> = gathered
             .before
             .nodes()
@@ -400,8 +427,8 @@ fn manifest<W: Write + Seek>(
         o.texts("frontier", nodes.iter().map(String::as_str));
         o.text("key", &key.encode());
         o.text("origin", &checkpoint.origin);
-        o.text_opt("target", scope.target.as_deref());
+        o.text_opt("target", range.target.as_deref());
         o.int("to_index", checkpoint.size);
-        o.int("to_us", scope.to.as_micros());
+        o.int("to_us", range.to_us);
     })
 }

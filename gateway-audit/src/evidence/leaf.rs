@@ -67,6 +67,24 @@ pub(crate) struct Range {
 }
 
 impl Range {
+    /// The `log.open` under which `leaf` was written, when it is in the range.
+    pub(crate) fn gateway(&self, leaf: &Leaf) -> Option<&Leaf> {
+        let before = self
+            .leaves
+            .partition_point(|other| other.index < leaf.index);
+        let mut before = self.leaves.iter().take(before);
+        before.rfind(|leaf| leaf.kind() == "log.open")
+    }
+
+    /// The end of the time that the leaves reach, UTC microseconds: past the latest of them.
+    pub(crate) fn reached_us(&self) -> u64 {
+        self.leaves
+            .iter()
+            .map(|leaf| leaf.at_us().saturating_add(1))
+            .max()
+            .unwrap_or(0)
+    }
+
     /// Sessions in scope: by the agent and the target of any of their leaves.
     pub(crate) fn sessions(&self) -> BTreeMap<&str, Vec<&Leaf>> {
         let mut sessions: BTreeMap<&str, Vec<&Leaf>> = BTreeMap::new();

@@ -12,17 +12,21 @@
 /// The package format that this version writes and verifies.
 pub(crate) const FORMAT: &str = "gateway-evidence-1";
 
+mod cells;
 mod csv;
 mod export;
 mod leaf;
 mod populations;
+mod rows;
+mod statements;
 mod tables;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use cells::Cell;
 pub(crate) use csv::{to_csv, to_jsonl};
 pub use export::{ExportError, ExportOptions, Exported, Scope, export};
 pub(crate) use leaf::{Leaf, Range};
 pub(crate) use populations::populations;
-pub(crate) use tables::{Cell, TABLES, Table};
+pub(crate) use tables::{TABLES, Table};

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::cells::{Cell, rfc3339};
 use super::leaf::{Leaf, Range};
-use super::tables::{Cell, TABLES, Table};
+use super::tables::{TABLES, Table};
 
 const COLUMNS: &[&str] = &[
     "population",
@@ -69,18 +70,27 @@ pub(crate) fn populations(
         .zip(tables)
         .map(|(listing, table)| {
             let count = table.rows.len() as u64;
-            let cited: BTreeSet<_> = table
-                .rows
+            let mut cited: BTreeMap<u64, u64> = BTreeMap::new();
+            for cell in table.rows.iter().filter_map(|row| row.iter().rev().nth(1)) {
+                *cited.entry(key(cell)).or_default() += 1;
+            }
+            let expected: BTreeMap<u64, u64> = range
+                .leaves
                 .iter()
-                .filter_map(|row| row.iter().rev().nth(1))
-                .map(key)
+                .filter(|leaf| {
+                    listing.kinds.contains(&leaf.kind())
+                        && range.lists(leaf)
+                        && leaf.session().is_some_and(|id| sessions.contains_key(id))
+                })
+                .map(|leaf| (leaf.index, (listing.count)(leaf)))
+                .filter(|(_, count)| *count > 0)
                 .collect();
             let identity = (
                 format!(
-                    "{count} rows cite {} leaves, none twice but for one row per masked column",
+                    "{count} rows cite {} leaves, each as often as its header says",
                     cited.len()
                 ),
-                listing.name == "masking" || cited.len() as u64 == count,
+                cited == expected,
             );
             let file = format!("{}.jsonl", table.name);
             row(
@@ -136,6 +146,24 @@ fn identities(range: &Range) -> Vec<Identity> {
                     tally.kinds.len()
                 ),
                 kinds == len,
+            ),
+        ),
+        (
+            "period",
+            &[],
+            (
+                format!(
+                    "asked from {} until {}; the leaves reach from {} until {}",
+                    rfc3339(range.from_us),
+                    rfc3339(range.to_us),
+                    rfc3339(range.leaves.first().map_or(0, Leaf::at_us)),
+                    rfc3339(range.reached_us())
+                ),
+                range.from_index == 0
+                    || range
+                        .leaves
+                        .first()
+                        .is_some_and(|leaf| leaf.at_us() < range.from_us),
             ),
         ),
         (

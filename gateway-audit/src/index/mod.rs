@@ -8,14 +8,14 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::Value;
 
 use crate::json::hex;
-use crate::log::{Entry, Position, ReadError, Stored, last_checkpoint, read};
-use crate::note::VerifierKey;
+use crate::log::{Entry, Position, ReadError, Resume, Stored, last_checkpoint, read_from};
+use crate::note::{Checkpoint, VerifierKey};
 
 #[cfg(test)]
 mod tests;
 
 /// Raised whenever the tables change: an index of another version is rebuilt.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const SCHEMA: &str = "
     create table leaves (
@@ -33,6 +33,7 @@ const SCHEMA: &str = "
         blocked integer not null default 0, held integer not null default 0, masked integer not null default 0
     ) strict;
     create index sessions_by_time on sessions (opened_us);
+    create table resume (one integer primary key check (one = 1), place text not null) strict;
 ";
 
 /// Why the index couldn't be used.
@@ -44,6 +45,15 @@ pub enum IndexError {
     /// SQLite refused.
     #[error("the session index can't be used: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    /// The index holds another leaf than the log: the log was replaced.
+    #[error("leaf {index} is not the one that was indexed")]
+    Replaced {
+        /// Its index.
+        index: u64,
+    },
+    /// Where to go on can't be written down.
+    #[error("the index can't note how far it has read")]
+    Place,
     /// A leaf isn't JSON: it was written by something else.
     #[error("leaf {index} is not JSON")]
     Leaf {
@@ -125,37 +135,35 @@ impl Index {
     /// # Errors
     /// [`IndexError::Sqlite`].
     pub fn open(path: &Path) -> Result<Self, IndexError> {
-        let mut db = Connection::open(path)?;
+        let db = Connection::open(path)?;
         db.pragma_update(None, "journal_mode", "wal")?;
         // The log is the truth: an index that a power cut damages is rebuilt.
         db.pragma_update(None, "synchronous", "off")?;
         db.busy_timeout(std::time::Duration::from_secs(5))?;
         if db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? != VERSION {
-            let change = db.transaction()?;
-            change.execute_batch(
-                "drop table if exists leaves; drop table if exists chunks; drop table if exists sessions;",
-            )?;
-            change.execute_batch(SCHEMA)?;
+            let change = db.unchecked_transaction()?;
+            empty(&change)?;
             change.pragma_update(None, "user_version", VERSION)?;
             change.commit()?;
         }
         Ok(Self { db })
     }
 
-    /// Takes in what the log in `dir` has beyond the index. Reads and checks the whole log.
+    /// Takes in what the log in `dir` has beyond the index. Reads and checks what follows the
+    /// checkpoint of the last refresh; all of it when the log isn't the one that was read then.
     ///
     /// # Errors
     /// [`IndexError`]; the index is then as before.
     pub fn refresh(&mut self, dir: &Path, key: &VerifierKey) -> Result<(), IndexError> {
         let (checkpoint, _) = last_checkpoint(dir, key)?;
         let change = self.db.transaction()?;
-        let known: u64 =
-            change.query_row("select coalesce(max(idx) + 1, 0) from leaves", [], |row| {
-                row.get(0)
-            })?;
-        read::<IndexError>(dir, &checkpoint, &mut |stored| take(&change, stored, known))?;
-        change.commit()?;
-        Ok(())
+        let from = resume(&change)?;
+        if from.size() <= checkpoint.size && catch_up(&change, dir, &checkpoint, from).is_ok() {
+            return Ok(change.commit()?);
+        }
+        empty(&change)?;
+        catch_up(&change, dir, &checkpoint, Resume::default())?;
+        Ok(change.commit()?)
     }
 
     /// Sessions that match, newest first.
@@ -275,9 +283,58 @@ fn session_row(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
     })
 }
 
+/// Replaces whatever is there by empty tables.
+fn empty(db: &Connection) -> Result<(), IndexError> {
+    db.execute_batch(
+        "drop table if exists leaves; drop table if exists chunks; drop table if exists sessions;
+         drop table if exists resume;",
+    )?;
+    Ok(db.execute_batch(SCHEMA)?)
+}
+
+/// Where the last refresh left off: at the checkpoint of then.
+fn resume(db: &Connection) -> Result<Resume, IndexError> {
+    let place: Option<String> = db
+        .query_row("select place from resume", [], |row| row.get(0))
+        .optional()?;
+    // A place that can't be read costs a full reading, no more.
+    Ok(place
+        .and_then(|place| serde_json::from_str(&place).ok())
+        .unwrap_or_default())
+}
+
+fn catch_up(
+    db: &Connection,
+    dir: &Path,
+    checkpoint: &Checkpoint,
+    from: Resume,
+) -> Result<(), IndexError> {
+    let known: u64 = db.query_row("select coalesce(max(idx) + 1, 0) from leaves", [], |row| {
+        row.get(0)
+    })?;
+    let (place, _) =
+        read_from::<IndexError>(dir, checkpoint, from, &mut |stored| take(db, stored, known))?;
+    let place = serde_json::to_string(&place).map_err(|_| IndexError::Place)?;
+    db.execute("insert or replace into resume values (1, ?1)", [place])?;
+    Ok(())
+}
+
 fn take(db: &Connection, stored: &Stored<'_>, known: u64) -> Result<(), IndexError> {
     match stored.entry {
-        Entry::Leaf { header, body } if stored.index >= known => {
+        // Beyond the last checkpoint a crash may have replaced what was read before it.
+        Entry::Leaf { .. } if stored.index < known => {
+            let hash: String = db
+                .prepare_cached("select hash from leaves where idx = ?1")?
+                .query_row([stored.index], |row| row.get(0))?;
+            if hash == hex(&stored.leaf_hash.unwrap_or_default()) {
+                Ok(())
+            } else {
+                Err(IndexError::Replaced {
+                    index: stored.index,
+                })
+            }
+        }
+        Entry::Leaf { header, body } => {
             let body = body.map(|(_, body)| body);
             leaf(
                 db,
@@ -291,11 +348,11 @@ fn take(db: &Connection, stored: &Stored<'_>, known: u64) -> Result<(), IndexErr
             session, number, ..
         } => {
             let Position { segment, offset } = stored.position;
-            db.prepare_cached("insert or ignore into chunks values (?1, ?2, ?3, ?4)")?
+            db.prepare_cached("insert or replace into chunks values (?1, ?2, ?3, ?4)")?
                 .execute(params![session.to_string(), number, segment, offset])?;
             Ok(())
         }
-        Entry::Leaf { .. } | Entry::Note { .. } => Ok(()),
+        Entry::Note { .. } => Ok(()),
     }
 }
 
@@ -330,6 +387,10 @@ fn leaf(
     let Some(session) = text("ses") else {
         return Ok(());
     };
+    let statements = parsed
+        .pointer("/n/statements")
+        .and_then(Value::as_u64)
+        .unwrap_or(1);
     match kind {
         "session.open" | "session.refused" => {
             let state = if kind == "session.open" {
@@ -355,19 +416,19 @@ fn leaf(
             db,
             "update sessions set statements = statements + ?2 where id = ?1",
             session,
-            1,
+            statements,
         )?,
         "block" => add(
             db,
             "update sessions set blocked = blocked + ?2 where id = ?1",
             session,
-            1,
+            statements,
         )?,
         "approval.request" => add(
             db,
             "update sessions set held = held + ?2 where id = ?1",
             session,
-            1,
+            statements,
         )?,
         "mask" => {
             let masked = parsed

@@ -12,6 +12,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::frame::BLOCK;
 
@@ -142,13 +143,83 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// The disk under the segments: all that durability rests on.
+///
+/// The port exists so that a deployment can put another device under its log, and so that a disk that
+/// fails, lies or loses power can be had on demand.
+pub trait Storage: Send + Sync + std::fmt::Debug {
+    /// Opens the segment at `path` for writing, and creates it when it doesn't exist. That it exists
+    /// is durable when this returns.
+    ///
+    /// # Errors
+    /// Whatever the disk says; the log then fails for good.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Segment>>;
+}
+
+/// One open segment. It is written by one thread, at ascending offsets.
+pub trait Segment: Send + std::fmt::Debug {
+    /// Its length, bytes.
+    ///
+    /// # Errors
+    /// Whatever the disk says.
+    fn size(&self) -> io::Result<u64>;
+
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// Whatever the disk says; how much was written is then unknown.
+    fn write_bytes(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Returns once everything written is durable.
+    ///
+    /// # Errors
+    /// Whatever the disk says; the caller must never try again, since a second call may claim what the
+    /// first one lost.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// The local file system: `pwrite` and `fdatasync`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LocalDisk;
+
+impl Storage for LocalDisk {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Segment>> {
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .open(path)?;
+        if let Some(dir) = path.parent() {
+            sync_dir(dir)?;
+        }
+        Ok(Box::new(file))
+    }
+}
+
+impl Segment for File {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn write_bytes(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        FileExt::write_all_at(self, bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
 /// Writes frames at the end of the last segment.
 #[derive(Debug)]
 pub(crate) struct Appender {
+    storage: Arc<dyn Storage>,
     layout: Layout,
     segment_bytes: u64,
     number: u64,
-    file: File,
+    file: Box<dyn Segment>,
     /// Where the next frame starts.
     offset: u64,
     /// The file is written, zeros included, up to here.
@@ -158,22 +229,16 @@ pub(crate) struct Appender {
 impl Appender {
     /// Continues segment `number` at `offset`; creates it when it doesn't exist.
     pub(crate) fn open(
+        storage: Arc<dyn Storage>,
         layout: Layout,
         segment_bytes: u64,
         number: u64,
         offset: u64,
     ) -> io::Result<Self> {
-        let path = layout.segment(number);
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .mode(0o600)
-            .open(path)?;
-        sync_dir(&layout.segments())?;
-        let zeroed = file.metadata()?.len().max(offset);
+        let file = storage.open(&layout.segment(number))?;
+        let zeroed = file.size()?.max(offset);
         Ok(Self {
+            storage,
             layout,
             segment_bytes,
             number,
@@ -190,21 +255,27 @@ impl Appender {
     pub(crate) fn append(&mut self, frame: &[u8]) -> io::Result<()> {
         let len = u64::try_from(frame.len()).unwrap_or(u64::MAX);
         if self.offset > 0 && self.offset.saturating_add(len) > self.segment_bytes {
-            *self = Self::open(self.layout.clone(), self.segment_bytes, self.number + 1, 0)?;
+            *self = Self::open(
+                Arc::clone(&self.storage),
+                self.layout.clone(),
+                self.segment_bytes,
+                self.number + 1,
+                0,
+            )?;
         }
-        self.file.write_all_at(frame, self.offset)?;
+        self.file.write_bytes(frame, self.offset)?;
         self.offset += len;
         if self.offset > self.zeroed {
             let ahead = ZERO_AHEAD.min(self.segment_bytes.saturating_sub(self.offset));
-            zero(&self.file, self.offset, self.offset + ahead)?;
+            zero(&*self.file, self.offset, self.offset + ahead)?;
             self.zeroed = self.offset + ahead;
         }
-        self.file.sync_data()
+        self.file.sync()
     }
 }
 
 /// Overwrites `from..to` of `file` with zeros.
-pub(crate) fn zero(file: &File, from: u64, to: u64) -> io::Result<()> {
+pub(crate) fn zero(file: &dyn Segment, from: u64, to: u64) -> io::Result<()> {
     let zeros = vec![0; usize::try_from(ZERO_AHEAD.min(to.saturating_sub(from))).unwrap_or(BLOCK)];
     let mut at = from;
     while at < to {
@@ -212,7 +283,7 @@ pub(crate) fn zero(file: &File, from: u64, to: u64) -> io::Result<()> {
             .unwrap_or(usize::MAX)
             .min(zeros.len());
         let Some(part) = zeros.get(..len) else { break };
-        file.write_all_at(part, at)?;
+        file.write_bytes(part, at)?;
         at += u64::try_from(len).unwrap_or(u64::MAX);
     }
     Ok(())

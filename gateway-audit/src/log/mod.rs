@@ -27,13 +27,14 @@ use gateway_core::target::Durability;
 use gateway_core::time::Now;
 
 pub(crate) use files::Layout;
+pub use files::{LocalDisk, Segment, Storage};
 pub use frame::{Entry, Salt};
 pub use queue::{BOUNDED_BYTES_MAX, BOUNDED_LAG_MAX};
-pub use read::{ReadError, last_checkpoint, read, read_frame};
+pub use read::{ReadError, last_checkpoint, read, read_frame, read_from};
 pub use recovery::{OpenError, Recovery, TornTail};
 #[cfg(test)]
 pub(crate) use scan::scan;
-pub use scan::{Position, Stored};
+pub use scan::{Position, Resume, Stored};
 
 use crate::note::CheckpointSigner;
 use crate::record::OwnEntry;
@@ -57,8 +58,9 @@ pub struct LogOptions {
     pub gateway_version: String,
     /// Length of a segment, bytes; a longer frame gets a segment of its own.
     pub segment_bytes: u64,
-    /// How long the first piece of a commit waits for company. Zero is right under load too: what
-    /// arrives during a sync shares the next one.
+    /// How long evidence that nobody waits for gathers before it is written: a wake-up of the
+    /// writer per statement would cost more than the writing. Evidence that somebody waits for is
+    /// written at once, and what arrives during a sync shares the next one.
     pub linger: Duration,
     /// From one heartbeat and checkpoint to the next, also when idle.
     pub checkpoint_interval: Duration,
@@ -66,6 +68,8 @@ pub struct LogOptions {
     pub queue_bytes_max: usize,
     /// Both clocks.
     pub clock: Clock,
+    /// The disk under the segments.
+    pub storage: Arc<dyn Storage>,
 }
 
 impl std::fmt::Debug for LogOptions {
@@ -78,7 +82,7 @@ impl std::fmt::Debug for LogOptions {
 }
 
 impl LogOptions {
-    /// The product's bounds: 64 MiB segments, no linger, a checkpoint every 10 s, 256 MiB in memory.
+    /// The product's bounds: 64 MiB segments, 5 ms of linger, a checkpoint every 10 s, 256 MiB in memory.
     #[must_use]
     pub fn new(origin: impl Into<String>, signer: CheckpointSigner, clock: Clock) -> Self {
         Self {
@@ -87,10 +91,11 @@ impl LogOptions {
             gateway_id: String::new(),
             gateway_version: String::new(),
             segment_bytes: 64 << 20,
-            linger: Duration::ZERO,
+            linger: Duration::from_millis(5),
             checkpoint_interval: Duration::from_secs(10),
             queue_bytes_max: 256 << 20,
             clock,
+            storage: Arc::new(LocalDisk),
         }
     }
 }
@@ -212,6 +217,10 @@ impl EvidenceSink for Log {
 
     fn append(&self, session: SessionId, sequence: EvidenceSeq, evidence: Evidence) {
         self.queue.append(session, sequence, evidence);
+    }
+
+    fn flush(&self) {
+        self.queue.flush();
     }
 
     fn close(&self, session: SessionId) {

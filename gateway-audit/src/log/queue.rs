@@ -6,11 +6,12 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use gateway_core::id::{EvidenceSeq, SessionId};
-use gateway_core::record::{Acknowledge, Evidence};
+use gateway_core::record::{Acknowledge, Entry as RecordEntry, Evidence};
 use gateway_core::target::Durability;
 use gateway_core::time::Mono;
 use parking_lot::{Condvar, Mutex};
 
+use super::frame::BODY_BYTES_MAX;
 use super::{LeafRef, LogFailed};
 use crate::record::OwnEntry;
 
@@ -60,6 +61,18 @@ struct Handle {
     ended: bool,
 }
 
+/// What the writer does between its work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Sleep {
+    /// It works.
+    #[default]
+    Awake,
+    /// It waits for work.
+    Idle,
+    /// It lets work gather that nobody waits for.
+    Lingering,
+}
+
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
@@ -71,7 +84,9 @@ struct State {
     in_flight: Option<Mono>,
     /// Time of the oldest evidence queued.
     queued: Option<Mono>,
-    writer_sleeps: bool,
+    /// Somebody waits for something that is queued.
+    urgent: bool,
+    sleep: Sleep,
     closing: bool,
     failed: bool,
 }
@@ -107,7 +122,8 @@ impl Queue {
         acknowledge: Arc<dyn Acknowledge>,
     ) {
         let mut state = self.state.lock();
-        if state.failed || state.closing {
+        // A second session of the same name would be recorded as one: it is refused.
+        if state.failed || state.closing || state.sessions.contains_key(&session) {
             drop(state);
             acknowledge.failed();
             return;
@@ -128,7 +144,7 @@ impl Queue {
         let mut state = self.state.lock();
         let at = time_of(&evidence);
         let weight = evidence.weight();
-        let full = state.weight.saturating_add(weight) > self.bytes_max;
+        let full = state.weight.saturating_add(weight) > self.bytes_max || weight > BODY_BYTES_MAX;
         let behind = state
             .in_flight
             .or(state.queued)
@@ -144,23 +160,35 @@ impl Queue {
             return;
         }
         handle.expected += 1;
+        if let Some(durability) = opened_with(&evidence) {
+            handle.durability = durability;
+        }
         let safe_now = match handle.durability {
             Durability::Strict => None,
             Durability::Bounded => near.then(|| Arc::clone(&handle.acknowledge)),
         };
+        // INVARIANT: told under the lock, so that no acknowledgement follows a failure. What is told
+        // only wakes a task.
+        if let Some(acknowledge) = &safe_now {
+            acknowledge.acknowledged(sequence);
+        }
         state.weight += weight;
         state.queued.get_or_insert(at);
-        self.push(
-            &mut state,
-            Job::Evidence {
-                session,
-                sequence,
-                evidence,
-            },
-        );
-        drop(state);
-        if let Some(acknowledge) = safe_now {
-            acknowledge.acknowledged(sequence);
+        state.urgent |= safe_now.is_none();
+        state.jobs.push_back(Job::Evidence {
+            session,
+            sequence,
+            evidence,
+        });
+    }
+
+    /// Sees to it that what was appended is written: now where somebody waits for it, else within
+    /// the linger, which starts now if it hasn't.
+    pub(super) fn flush(&self) {
+        let state = self.state.lock();
+        let starts = state.sleep == Sleep::Idle && !state.jobs.is_empty();
+        if starts || (state.urgent && state.sleep == Sleep::Lingering) {
+            self.wake.notify_one();
         }
     }
 
@@ -192,7 +220,8 @@ impl Queue {
 
     fn push(&self, state: &mut State, job: Job) {
         state.jobs.push_back(job);
-        if state.writer_sleeps {
+        state.urgent = true;
+        if state.sleep != Sleep::Awake {
             self.wake.notify_one();
         }
     }
@@ -206,18 +235,21 @@ impl Queue {
         self.state.lock().failed
     }
 
-    /// Waits for work for at most `wait`; once there is some, for `linger` more.
+    /// Waits for work for at most `wait`; once there is some that nobody waits for, for `linger`
+    /// more.
     pub(super) fn next(&self, wait: Duration, linger: Duration) -> Next {
         let mut state = self.state.lock();
         if state.jobs.is_empty() && !state.closing {
-            state.writer_sleeps = true;
+            state.sleep = Sleep::Idle;
             // A spurious wake-up looks like idleness, which is harmless: the writer checks its clock.
             self.wake.wait_for(&mut state, wait);
-            state.writer_sleeps = false;
         }
-        if !linger.is_zero() && !state.jobs.is_empty() && !state.closing {
-            parking_lot::MutexGuard::unlocked(&mut state, || std::thread::sleep(linger));
+        if !linger.is_zero() && !state.jobs.is_empty() && !state.urgent && !state.closing {
+            state.sleep = Sleep::Lingering;
+            self.wake.wait_for(&mut state, linger);
         }
+        state.sleep = Sleep::Awake;
+        state.urgent = false;
         if !state.jobs.is_empty() {
             state.in_flight = state.queued.take();
             return Next::Jobs(std::mem::take(&mut state.jobs));
@@ -286,6 +318,17 @@ impl Queue {
         for handle in sessions.into_values() {
             handle.acknowledge.failed();
         }
+    }
+}
+
+/// The durability that holds from this piece of evidence on, where it opens a session.
+fn opened_with(evidence: &Evidence) -> Option<Durability> {
+    match evidence {
+        Evidence::Record(record) => match &record.entry {
+            RecordEntry::SessionOpened(opened) => Some(opened.target.durability),
+            _ => None,
+        },
+        Evidence::Chunk(_) => None,
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::files::{Layout, read_at};
 use super::frame::{BLOCK, Entry, FrameHeader, HEADER_LEN, entries};
-use super::scan::{Position, Stored, scan};
+use super::scan::{Position, Resume, Stored, scan_from};
 use crate::note::{Checkpoint, NoteError, VerifierKey};
 
 /// Why a log couldn't be read.
@@ -61,7 +61,21 @@ pub fn read<E: From<ReadError>>(
     covered: &Checkpoint,
     visit: &mut dyn FnMut(&Stored<'_>) -> Result<(), E>,
 ) -> Result<u64, E> {
-    let end = scan::<Failure<E>>(&Layout::new(dir), covered.size, &mut |stored| {
+    read_from(dir, covered, Resume::default(), visit).map(|(_, size)| size)
+}
+
+/// As [`read`], from a place that an earlier reading returned. Returns where `covered` ends, to go on
+/// from there the next time, and the number of leaves.
+///
+/// # Errors
+/// As [`read`]; also when the log isn't the one that the place was found in.
+pub fn read_from<E: From<ReadError>>(
+    dir: &Path,
+    covered: &Checkpoint,
+    from: Resume,
+    visit: &mut dyn FnMut(&Stored<'_>) -> Result<(), E>,
+) -> Result<(Resume, u64), E> {
+    let end = scan_from::<Failure<E>>(&Layout::new(dir), from, covered.size, &mut |stored| {
         visit(stored).map_err(Failure::Visit)
     })
     .map_err(|failure| match failure {
@@ -79,7 +93,7 @@ pub fn read<E: From<ReadError>>(
         _ if covered.size > 0 && end.watched != Some(covered.root) => {
             Err(ReadError::NotCovered { size: covered.size }.into())
         }
-        _ => Ok(size),
+        _ => Ok((end.covered, size)),
     }
 }
 

@@ -108,6 +108,19 @@ pub(crate) struct OpenSession {
     pub(crate) chain: Chain,
 }
 
+impl OpenSession {
+    fn new(session: SessionId) -> Self {
+        Self {
+            opened: false,
+            agent: None,
+            target: None,
+            sequence: 0,
+            units: BTreeSet::new(),
+            chain: Chain::new(session),
+        }
+    }
+}
+
 /// The state from which writing continues.
 #[derive(Debug)]
 pub(crate) struct Resumed {
@@ -274,9 +287,11 @@ fn track(open: &mut BTreeMap<SessionId, OpenSession>, stored: &Stored<'_>) {
             bytes,
             ..
         } => {
-            if let Some(state) = open.get_mut(&session) {
-                state.chain.push(direction, at_us, bytes);
-            }
+            // A chunk may come before its session's first leaf.
+            let state = open
+                .entry(session)
+                .or_insert_with(|| OpenSession::new(session));
+            state.chain.push(direction, at_us, bytes);
             return;
         }
         Entry::Note { .. } => return,
@@ -294,14 +309,9 @@ fn track(open: &mut BTreeMap<SessionId, OpenSession>, stored: &Stored<'_>) {
         }
         _ => {}
     }
-    let state = open.entry(session).or_insert_with(|| OpenSession {
-        opened: false,
-        agent: None,
-        target: None,
-        sequence: 0,
-        units: BTreeSet::new(),
-        chain: Chain::new(session),
-    });
+    let state = open
+        .entry(session)
+        .or_insert_with(|| OpenSession::new(session));
     state.opened |= seen.k == "session.open";
     state.sequence = state.sequence.max(seen.sq.unwrap_or(0));
     state.agent = state.agent.take().or(seen.agt.map(Cow::into_owned));

@@ -6,6 +6,7 @@ use std::io;
 use super::files::{Layout, read_at};
 use super::frame::{BLOCK, Entry, FrameFault, FrameHeader, HEADER_LEN, entries};
 use crate::tree::{Frontier, Hash, leaf_hash, sha256};
+use serde::{Deserialize, Serialize};
 
 /// An entry that belongs to a verified frame.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +30,41 @@ pub struct Position {
     pub offset: u64,
 }
 
+/// A place between two frames, and what the next one must continue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// The segment of the next frame, and where in it.
+    segment: u64,
+    offset: u64,
+    /// Number of the last commit; 0 in an empty log.
+    commit: u64,
+    /// Hash of the last frame.
+    previous: Hash,
+    /// The tree over all leaves.
+    tree: Frontier,
+}
+
+impl Default for Resume {
+    /// The start of a log.
+    fn default() -> Self {
+        Self {
+            segment: 1,
+            offset: 0,
+            commit: 0,
+            previous: Hash::default(),
+            tree: Frontier::default(),
+        }
+    }
+}
+
+impl Resume {
+    /// The number of leaves before this place.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.tree.size()
+    }
+}
+
 /// Where the valid frames end, and the state there.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct End {
@@ -41,10 +77,24 @@ pub(crate) struct End {
     /// The segment that is written next, and where in it.
     pub(crate) segment: u64,
     pub(crate) offset: u64,
+    /// The last place at which the tree was not larger than the size that was asked about.
+    pub(crate) covered: Resume,
     /// The root at the size that was asked about, when the log reached it.
     pub(crate) watched: Option<Hash>,
     /// What stopped the scan, unless it was the clean end.
     pub(crate) fault: Option<Fault>,
+}
+
+impl End {
+    fn place(&self) -> Resume {
+        Resume {
+            segment: self.segment,
+            offset: self.offset,
+            commit: self.commit,
+            previous: self.previous,
+            tree: self.tree.clone(),
+        }
+    }
 }
 
 /// What stopped a scan. It lies at [`End::segment`] and [`End::offset`].
@@ -75,12 +125,36 @@ pub(crate) fn scan<E: From<io::Error>>(
     watch: u64,
     visit: &mut dyn FnMut(&Stored<'_>) -> Result<(), E>,
 ) -> Result<End, E> {
+    scan_from(layout, Resume::default(), watch, visit)
+}
+
+/// As [`scan`], from a place that an earlier scan reached.
+pub(crate) fn scan_from<E: From<io::Error>>(
+    layout: &Layout,
+    from: Resume,
+    watch: u64,
+    visit: &mut dyn FnMut(&Stored<'_>) -> Result<(), E>,
+) -> Result<End, E> {
     let mut end = End {
-        segment: 1,
-        ..End::default()
+        commit: from.commit,
+        previous: from.previous,
+        segment: from.segment,
+        offset: from.offset,
+        watched: (from.tree.size() == watch).then(|| from.tree.root()),
+        tree: from.tree.clone(),
+        covered: from.clone(),
+        fault: None,
     };
     for (expected, number) in (1..).zip(layout.segment_numbers()?) {
-        (end.segment, end.offset) = (number, 0);
+        if number == expected && number < from.segment {
+            continue;
+        }
+        end.offset = if number == from.segment {
+            from.offset
+        } else {
+            0
+        };
+        end.segment = number;
         if number != expected {
             end.fault = Some(Fault::SegmentMissing);
             return Ok(end);
@@ -100,6 +174,9 @@ pub(crate) fn scan<E: From<io::Error>>(
                     return Ok(end);
                 }
                 Ok(frame) => {
+                    if end.tree.size() <= watch {
+                        end.covered = end.place();
+                    }
                     let mut index = frame.header.first_index;
                     for (entry, hash) in entries(&frame.payload).flatten().zip(frame.hashes) {
                         visit(&Stored {

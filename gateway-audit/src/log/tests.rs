@@ -1,12 +1,12 @@
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use gateway_core::record::{Direction, Outcome};
 use gateway_core::target::Durability;
+
+mod crash;
 
 use super::frame::{BLOCK, FrameBuilder, FrameHeader, HEADER_LEN};
 use super::*;
@@ -221,6 +221,91 @@ fn more_evidence_than_the_bound_fails_the_session_that_sends_it() {
         kinds(dir.path()).join(" "),
         "log.open auth.ok session.open session.interrupted log.close"
     );
+}
+
+/// A clock that stands until it is moved.
+fn hand_clock() -> (Clock, Arc<AtomicU64>) {
+    let time = Arc::new(AtomicU64::new(0));
+    let hand = Arc::clone(&time);
+    let clock = move || {
+        let us = hand.load(Ordering::SeqCst);
+        Now {
+            wall: gateway_core::time::Wall::from_micros(1_790_000_000_000_000 + us),
+            mono: gateway_core::time::Mono::from_micros(us),
+        }
+    };
+    (Arc::new(clock), time)
+}
+
+#[test]
+fn a_heartbeat_and_a_checkpoint_over_it_come_every_ten_seconds() {
+    let dir = tempfile::tempdir().unwrap();
+    let (clock, time) = hand_clock();
+    let (log, _) = Log::open(dir.path(), LogOptions { clock, ..options() }).unwrap();
+    let admin = || OwnEntry::AdminAction {
+        actor: "a".into(),
+        action: "b".into(),
+        subject: "c".into(),
+    };
+    let covered = || {
+        let note = fs::read_to_string(dir.path().join("checkpoint")).unwrap();
+        signer().verifier().open(&note).unwrap().size
+    };
+    let beats = || {
+        kinds(dir.path())
+            .iter()
+            .filter(|kind| *kind == "log.heartbeat")
+            .count()
+    };
+    for beat in 1..=4u64 {
+        time.store(beat * 10_000_000 - 1, Ordering::SeqCst);
+        log.enter(admin()).unwrap();
+        // A second entry is written after whatever the first woke the writer for.
+        log.enter(admin()).unwrap();
+        assert_eq!(beats() as u64, beat - 1, "not before its time");
+        time.store(beat * 10_000_000, Ordering::SeqCst);
+        log.enter(admin()).unwrap();
+        log.enter(admin()).unwrap();
+        assert_eq!(beats() as u64, beat);
+        let kinds = kinds(dir.path());
+        let heartbeat = kinds.iter().rposition(|kind| kind == "log.heartbeat");
+        assert!(
+            covered() > heartbeat.unwrap() as u64,
+            "the checkpoint is over the heartbeat"
+        );
+    }
+}
+
+#[test]
+fn a_session_that_is_cut_off_says_so_of_itself_and_of_its_units() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open(dir.path());
+    let mut script = Script::open(&log, 1, Durability::Strict);
+    script.login();
+    script.intent(1, "delete from t", None);
+    script.acks.wait_for(3);
+    // Twelve mebibytes of control characters are escaped to more than a body may hold.
+    script.intent(2, &"\x01".repeat(12 << 20), None);
+    script.finish(1, Outcome::Completed);
+    wait_until(|| script.acks.failed.load(Ordering::SeqCst));
+    assert_eq!(script.acks.upto.load(Ordering::SeqCst), 3);
+    log.close().unwrap();
+    assert_eq!(
+        kinds(dir.path()).join(" "),
+        "log.open auth.ok session.open unit.intent unit.unknown session.interrupted log.close"
+    );
+    assert_eq!(open(dir.path()).1.sessions_interrupted, 0);
+}
+
+#[test]
+fn two_sessions_of_one_name_are_never_recorded_as_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open(dir.path());
+    let mut first = Script::open(&log, 1, Durability::Strict);
+    let second = Script::open(&log, 1, Durability::Strict);
+    assert!(second.acks.failed.load(Ordering::SeqCst));
+    first.login();
+    first.acks.wait_for(2);
 }
 
 #[test]
@@ -548,86 +633,5 @@ fn rollback_fork_and_foreign_checkpoints_are_told_apart() {
         }
         let error = Log::open(dir.path(), options()).err().unwrap();
         assert!(expected(&error), "{what}: {error}");
-    }
-}
-
-/// The child of the next test: appends until it is killed, and prints what was acknowledged.
-#[test]
-fn child_appends_until_killed() {
-    let Some(dir) = std::env::var_os("AUDIT_CHILD_DIR") else {
-        return;
-    };
-    let number: u8 = std::env::var("AUDIT_CHILD_NUMBER")
-        .unwrap()
-        .parse()
-        .unwrap();
-    let (log, _) = open(Path::new(&dir));
-    let mut script = Script::open(&log, number, Durability::Strict);
-    let mut out = std::io::stdout().lock();
-    for count in 1..100_000 {
-        script.entry(rejected(count));
-        if count % 7 == 0 {
-            script.chunk(Direction::ToAgent, &[1; 9_000]);
-        }
-        writeln!(out, "acked {}", script.acks.upto.load(Ordering::SeqCst)).unwrap();
-        out.flush().unwrap();
-        if count % 3 == 0 {
-            script.acks.wait_for(script.sequence);
-        }
-    }
-}
-
-#[test]
-fn kill_nine_loses_no_acknowledged_record() {
-    let dir = tempfile::tempdir().unwrap();
-    for round in 1..=6u8 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "log::tests::child_appends_until_killed",
-                "--nocapture",
-            ])
-            .env("AUDIT_CHILD_DIR", dir.path())
-            .env("AUDIT_CHILD_NUMBER", round.to_string())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let acked = |line: &str| {
-            line.strip_prefix("acked ")
-                .map(|n| n.parse::<u64>().unwrap())
-        };
-        let mut seen = 0;
-        while seen < 20 * u64::from(round) {
-            let line = lines.next().unwrap().unwrap();
-            seen = acked(&line).unwrap_or(seen).max(seen);
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        for line in lines.map_while(Result::ok) {
-            seen = acked(&line).unwrap_or(seen).max(seen);
-        }
-        // Every seventh record is followed by a chunk: of `n` pieces, n - n/8 are records.
-        let records = seen - seen / 8;
-        let session = u64::from(round);
-        let mut found = 0;
-        let end = scan::<std::io::Error>(&Layout::new(dir.path()), 0, &mut |stored| {
-            if let Entry::Leaf { header, .. } = stored.entry {
-                let header: serde_json::Value = serde_json::from_slice(header).unwrap();
-                let suffix = format!("{session:02x}").repeat(2);
-                let ours = header["ses"]
-                    .as_str()
-                    .is_some_and(|id| id.ends_with(&suffix));
-                found += u64::from(ours && header["k"] == "auth.fail");
-            }
-            Ok(())
-        })
-        .unwrap();
-        assert!(
-            found >= records,
-            "round {round}: {found} of {records} acknowledged records ({end:?})"
-        );
-        let (log, _) = open(dir.path());
-        drop(log);
     }
 }

@@ -59,6 +59,16 @@ pub(super) struct Writer {
     _lock: File,
 }
 
+/// However the writer ends, by a panic too: whatever is handed over from then on is never
+/// acknowledged, and everybody hears of it.
+struct FailOnExit(Arc<Queue>);
+
+impl Drop for FailOnExit {
+    fn drop(&mut self) {
+        self.0.fail();
+    }
+}
+
 impl Writer {
     /// Writes the opening leaves and signs the first checkpoint.
     pub(super) fn start(
@@ -73,6 +83,7 @@ impl Writer {
         aws_lc_rs::rand::fill(&mut fresh).map_err(|_| std::io::Error::other("no randomness"))?;
         let sealer = Sealer::new(&layout.token_key(&fresh)?);
         let appender = Appender::open(
+            Arc::clone(&options.storage),
             layout.clone(),
             options.segment_bytes,
             end.segment,
@@ -115,13 +126,10 @@ impl Writer {
                 state.agent,
                 state.target,
                 state.sequence,
+                state.units,
                 state.chain,
             );
-            for unit in state.units {
-                writer.stage_own(unit_unknown(&mut context, now, unit))?;
-                recovery.units_unknown += 1;
-            }
-            writer.stage_own(interrupted(&mut context, now, "gateway_stopped"))?;
+            recovery.units_unknown += writer.interrupt(&mut context, now, "gateway_stopped")?;
             recovery.sessions_interrupted += 1;
         }
         writer.flush()?;
@@ -131,10 +139,8 @@ impl Writer {
 
     /// Runs until the log is closed or fails.
     pub(super) fn run(mut self) -> Result<(), WriteError> {
-        let result = self.work();
-        // Whatever is handed over from now on is never acknowledged: say so.
-        self.queue.fail();
-        result
+        let _fail = FailOnExit(Arc::clone(&self.queue));
+        self.work()
     }
 
     fn work(&mut self) -> Result<(), WriteError> {
@@ -177,20 +183,15 @@ impl Writer {
                         Ok(()) => {
                             self.acknowledged.insert(session, sequence);
                         }
-                        Err(TooLarge) => self.queue.fail_session(session),
+                        Err(TooLarge) => {
+                            self.queue.fail_session(session);
+                            self.end(session)?;
+                        }
                     }
                 }
             }
             Job::End(session) => {
-                if let Some(mut context) = self.sessions.remove(&session)
-                    && context.open
-                {
-                    self.stage_own(interrupted(
-                        &mut context,
-                        (self.options.clock)(),
-                        "evidence_incomplete",
-                    ))?;
-                }
+                self.end(session)?;
                 self.ended.push(session);
             }
             Job::Request(Request::Enter(entry, reply)) => {
@@ -207,6 +208,34 @@ impl Writer {
         Ok(())
     }
 
+    /// Takes nothing more of a session; one that is still open is interrupted.
+    fn end(&mut self, session: SessionId) -> Result<(), WriteError> {
+        if let Some(mut context) = self.sessions.remove(&session)
+            && context.open
+        {
+            let now = (self.options.clock)();
+            self.interrupt(&mut context, now, "evidence_incomplete")?;
+        }
+        Ok(())
+    }
+
+    /// Says of each unit without a result that it is unknown, and of the session that it was interrupted.
+    /// Returns the number of these units.
+    fn interrupt(
+        &mut self,
+        context: &mut SessionContext,
+        now: Now,
+        why: &'static str,
+    ) -> Result<u64, WriteError> {
+        let mut units = 0;
+        while let Some(unknown) = unit_unknown(context, now) {
+            self.stage_own(unknown)?;
+            units += 1;
+        }
+        self.stage_own(interrupted(context, now, why))?;
+        Ok(units)
+    }
+
     fn stage_evidence(
         &mut self,
         session: SessionId,
@@ -219,7 +248,14 @@ impl Writer {
             Evidence::Record(record) => {
                 let encoded =
                     encode(record, context, &self.sealer).map_err(|_| WriteError::Randomness)?;
-                Ok(self.stage(encoded)?.map(|_| ()))
+                let staged = self.stage(encoded)?.map(|_| ());
+                if let Some(context) = self.sessions.get_mut(&session) {
+                    match &staged {
+                        Ok(()) => context.settle(&record.entry),
+                        Err(TooLarge) => context.withdraw(),
+                    }
+                }
+                Ok(staged)
             }
             Evidence::Chunk(chunk) => {
                 stage_chunk(&mut self.frame, session, context, chunk);
@@ -361,7 +397,7 @@ impl Writer {
             .into_values()
             .filter(|context| context.open)
         {
-            self.stage_own(interrupted(&mut context, now, "gateway_stopped"))?;
+            self.interrupt(&mut context, now, "gateway_stopped")?;
         }
         self.stage_own(Encoded {
             header: own_header("log.close", now),

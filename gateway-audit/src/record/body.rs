@@ -1,17 +1,22 @@
 //! The bodies of session records: canonical JSON, kept beside the log's public headers.
 
+use std::ops::Range;
+
 use gateway_core::approval::{Answer, Vote};
 use gateway_core::decision::{Denial, Hold};
 use gateway_core::id::RuleId;
 use gateway_core::identity::{Groups, Principal, PrincipalKind};
 use gateway_core::mask::MaskCount;
-use gateway_core::operation::{Inspection, Object as Target, Operation};
+use gateway_core::operation::{Inspection, Object as Target, Operation, Statement};
 use gateway_core::record::SessionOpened;
 use gateway_core::target::{Durability, Mode};
 
 use super::seal::Sealer;
 use crate::json::Object;
 use crate::log::Salt;
+
+/// Statements of one unit that are listed one by one. As many completed commands does a wire report.
+pub(crate) const STATEMENTS_LISTED_MAX: usize = 1024;
 
 pub(super) fn denial(o: &mut Object<'_>, denial: &Denial) {
     o.text_opt("detail", denial.detail.as_deref());
@@ -96,13 +101,6 @@ pub(super) fn operation(o: &mut Object<'_>, operation: &Operation, salt: &Salt, 
     };
     let analysis = &unit.analysis;
     o.hex("catalogue", &analysis.catalogue.0.0);
-    o.texts(
-        "commands",
-        analysis
-            .statements
-            .iter()
-            .map(|statement| statement.command.as_str()),
-    );
     o.flag("in_transaction", unit.in_transaction);
     match &analysis.inspection {
         Inspection::Full => o.text("inspection", "full"),
@@ -132,15 +130,54 @@ pub(super) fn operation(o: &mut Object<'_>, operation: &Operation, salt: &Salt, 
     if !tokenised {
         o.hex("salt", salt);
     }
-    o.text("text", &sealer.redact(&unit.text, &analysis.sensitive));
-    o.int(
-        "text_bytes",
-        u64::try_from(unit.text.len()).unwrap_or(u64::MAX),
+    o.int("statement_count", count(analysis.statements.len()));
+    let text = sealer.redact(&unit.text, &analysis.sensitive);
+    o.objects(
+        "statements",
+        listed(&analysis.statements),
+        |o, (command, span)| {
+            o.text("command", command);
+            let span = text.stored(&span);
+            o.int("end", count(span.end));
+            o.int("start", count(span.start));
+        },
     );
-    o.int(
-        "tokens",
-        u64::try_from(analysis.sensitive.len()).unwrap_or(u64::MAX),
-    );
+    o.text("text", &text.text);
+    o.int("text_bytes", count(unit.text.len()));
+    o.int("tokens", count(analysis.sensitive.len()));
+}
+
+/// How many rows a listing of statements has for `operation`, at least one.
+pub(super) fn rows(operation: &Operation) -> u64 {
+    match operation {
+        Operation::Session(_) => 1,
+        Operation::Sql(unit) => count(
+            unit.analysis
+                .statements
+                .len()
+                .clamp(1, STATEMENTS_LISTED_MAX),
+        ),
+    }
+}
+
+/// Commands and spans of a text's statements. Past the bound, the last one stands for the rest of the text.
+fn listed(statements: &[Statement]) -> impl Iterator<Item = (&str, Range<usize>)> {
+    let end = statements.last().map_or(0, |last| last.span.end);
+    (1..)
+        .zip(statements)
+        .take(STATEMENTS_LISTED_MAX)
+        .map(move |(number, statement)| {
+            let end = if number == STATEMENTS_LISTED_MAX {
+                end
+            } else {
+                statement.span.end
+            };
+            (statement.command.as_str(), statement.span.start..end)
+        })
+}
+
+fn count(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
 }
 
 /// An object as one line: `schema.name`, or what it is.

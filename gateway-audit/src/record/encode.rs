@@ -1,6 +1,6 @@
 //! One leaf per record of a session.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::error::Unspecified;
 use gateway_core::id::{ApprovalId, SessionId};
@@ -44,6 +44,8 @@ pub(crate) struct SessionContext {
     method: Option<&'static str>,
     sequence: u64,
     approval_salts: BTreeMap<ApprovalId, Salt>,
+    /// Units with an intent and no result yet; a gate bounds how many there are.
+    units: BTreeSet<u64>,
     /// Between `session.open` and `session.close`.
     pub(crate) open: bool,
     /// The chain over the session's chunks.
@@ -65,6 +67,7 @@ impl SessionContext {
             method: None,
             sequence: 0,
             approval_salts: BTreeMap::new(),
+            units: BTreeSet::new(),
             open: false,
             chain: Chain::new(session),
             anchored: (0, Now::default()),
@@ -77,16 +80,36 @@ impl SessionContext {
         agent: Option<String>,
         target: Option<String>,
         sequence: u64,
+        units: BTreeSet<u64>,
         chain: Chain,
     ) -> Self {
         Self {
             agent,
             target,
             sequence,
+            units,
             chain,
             open: true,
             ..Self::new(session)
         }
+    }
+
+    /// The leaf of `entry` was taken: what is open and what runs has changed.
+    pub(crate) fn settle(&mut self, entry: &Entry) {
+        if let Entry::SessionOpened(_) = entry {
+            self.open = true;
+        } else if let Entry::SessionClosed { .. } = entry {
+            self.open = false;
+        } else if let Entry::Intent(intent) = entry {
+            self.units.insert(intent.unit.0);
+        } else if let Entry::Finished { unit, .. } = entry {
+            self.units.remove(&unit.0);
+        }
+    }
+
+    /// The last leaf's record was refused: no leaf carries its number.
+    pub(crate) const fn withdraw(&mut self) {
+        self.sequence = self.sequence.saturating_sub(1);
     }
 
     /// A header of this session's next leaf.
@@ -139,6 +162,15 @@ pub(crate) fn stream_anchor(context: &mut SessionContext, now: Now) -> Encoded {
     Encoded { header, body: None }
 }
 
+/// `unit.unknown` for the next unit whose result was lost; it may have run.
+pub(crate) fn unit_unknown(context: &mut SessionContext, now: Now) -> Option<Encoded> {
+    let unit = context.units.pop_first()?;
+    let mut header = context.header("unit.unknown", now);
+    header.unit = Some(unit);
+    header.outcome = Some("unknown");
+    Some(Encoded { header, body: None })
+}
+
 /// `session.interrupted`: nothing more will come of an open session.
 pub(crate) fn interrupted(context: &mut SessionContext, now: Now, why: &'static str) -> Encoded {
     context.open = false;
@@ -149,14 +181,6 @@ pub(crate) fn interrupted(context: &mut SessionContext, now: Now, why: &'static 
         ("chunks", context.chain.chunks),
     ];
     context.anchor(&mut header, now);
-    Encoded { header, body: None }
-}
-
-/// `unit.unknown`: a unit was released and its result was lost.
-pub(crate) fn unit_unknown(context: &mut SessionContext, now: Now, unit: u64) -> Encoded {
-    let mut header = context.header("unit.unknown", now);
-    header.unit = Some(unit);
-    header.outcome = Some("unknown");
     Encoded { header, body: None }
 }
 
@@ -267,6 +291,7 @@ pub(crate) fn encode(
                 unit: Some(unit.0),
                 decision: Some("mask"),
                 counters: vec![
+                    ("columns", u64::try_from(counts.len()).unwrap_or(u64::MAX)),
                     ("masked", total(|count| count.masked)),
                     ("seen", total(|count| count.seen)),
                 ],
@@ -300,7 +325,6 @@ pub(crate) fn encode(
                 ("probes", *probes),
             ];
             context.anchor(&mut header, now);
-            context.open = false;
             Encoded { header, body: None }
         }
     })
@@ -310,7 +334,6 @@ fn session_open(opened: &SessionOpened, context: &mut SessionContext, now: Now) 
     context.identify(&opened.principal);
     context.target = Some(opened.target.name.to_string());
     context.protocol = Some(opened.target.protocol.to_owned());
-    context.open = true;
     context.anchored.1 = now;
     let header = Header {
         decision: Some("allow"),
@@ -385,15 +408,16 @@ fn block(
         None => Header {
             rules: rules(rule_ids),
             policy: Some(blocked.policy.0),
+            counters: vec![("statements", 1)],
             ..context.header("block", now)
         },
     };
-    let header = Header {
+    let mut header = Header {
         unit: Some(blocked.unit.0),
         decision: Some("deny"),
-        counters: vec![("bytes_sent_upstream", 0)],
         ..header
     };
+    header.counters.insert(0, ("bytes_sent_upstream", 0));
     let body = json::object(|o| {
         o.object("denial", |o| body::denial(o, &blocked.denial));
         if let Some(operation) = &blocked.operation {
@@ -473,6 +497,7 @@ fn decided(
         request: Some(commit(operation, salt)),
         rules: rules(rule_ids),
         policy: Some(policy),
+        counters: vec![("statements", body::rows(operation))],
         ..context.header(kind, now)
     }
 }

@@ -6,6 +6,7 @@ mod header;
 mod own;
 mod seal;
 
+pub(crate) use body::STATEMENTS_LISTED_MAX;
 pub(crate) use encode::{
     Encoded, SessionContext, encode, interrupted, stream_anchor, unit_unknown,
 };

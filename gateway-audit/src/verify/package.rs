@@ -1,15 +1,15 @@
 //! The checks of a package, in the order in which they rest on each other.
 
-use std::collections::BTreeMap;
-use std::io::{Read, Seek};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use serde_json::Value;
 use zip::ZipArchive;
 
 use super::leaves::{Hash, Tree, canonical, chain, hex, sha256, unhex};
 use super::signed::{Refused, Signed, open};
-use super::{Outcome, Problems, Trust, Verdict};
-use crate::evidence::{Cell, FORMAT, Leaf, Range, TABLES, Table, populations, to_csv, to_jsonl};
+use super::{Outcome, Problems, Trust, Verdict, listings};
+use crate::evidence::{FORMAT, Leaf, Range};
 
 const MANIFEST: &str = "manifest.json";
 const HEADERS: &str = "leaves/headers.jsonl";
@@ -54,25 +54,41 @@ pub(super) fn check(
         return verdict;
     };
     verdict.leaves = range.leaves.len() as u64;
-    if !bodies(&mut files, &mut range, problems) {
+    period(&manifest, &range, problems);
+    if !bodies(&mut files, &manifest, &mut range, problems) {
         return verdict;
     }
-    verdict.rows = listings(&mut files, &range, problems);
-    approvals(&range, problems);
-    verdict.chunks = streams(&mut files, &range, problems);
+    verdict.rows = listings::check(&mut files, &range, problems);
+    if manifest.bodies {
+        verdict.chunks = streams(&mut files, &range, problems);
+    }
     files.unread(problems);
     verdict
 }
 
 /// The archive's files, each read at most once into the checks.
-struct Files<P: Read + Seek> {
+pub(super) struct Files<P: Read + Seek> {
     archive: ZipArchive<P>,
     /// What is in the archive, and whether a check has used it.
     used: BTreeMap<String, bool>,
+    /// What the manifest says is in it.
+    listed: BTreeSet<String>,
 }
 
 impl<P: Read + Seek> Files<P> {
-    fn open(package: P, problems: &mut Problems) -> Option<Self> {
+    fn open(mut package: P, problems: &mut Problems) -> Option<Self> {
+        let directory = ZipArchive::new(&mut package).ok().map(|archive| {
+            let start = archive.central_directory_start();
+            (archive.len(), archive.offset(), start)
+        });
+        if let Some((len, offset, start)) = directory
+            && (offset != 0
+                || !matches!(directory_entries(&mut package, start), Ok(entries) if entries == len))
+        {
+            let what = "two files of the archive have one name, or bytes are in front of it";
+            problems.wrong("package", None, None, what);
+            return None;
+        }
         let archive = match ZipArchive::new(package) {
             Ok(archive) => archive,
             Err(error) => {
@@ -89,13 +105,21 @@ impl<P: Read + Seek> Files<P> {
             .file_names()
             .map(|name| (name.to_owned(), false))
             .collect();
-        Some(Self { archive, used })
+        Some(Self {
+            archive,
+            used,
+            listed: BTreeSet::new(),
+        })
     }
 
-    /// A file's contents; its absence is a problem.
-    fn read(&mut self, name: &str, problems: &mut Problems) -> Option<Vec<u8>> {
+    /// A file's contents. Its absence is a loss when the manifest lists it, which was said when
+    /// hashes were checked; else somebody removed it from the manifest too.
+    pub(super) fn read(&mut self, name: &str, problems: &mut Problems) -> Option<Vec<u8>> {
         let Some(used) = self.used.get_mut(name) else {
-            problems.missing(name, None, "the file is not in the package");
+            if !self.listed.contains(name) {
+                let what = "a package holds this file, and neither this one nor its manifest does";
+                problems.wrong(name, None, None, what);
+            }
             return None;
         };
         *used = true;
@@ -124,6 +148,7 @@ impl<P: Read + Seek> Files<P> {
     }
 
     fn check_hashes(&mut self, manifest: &Manifest, problems: &mut Problems) {
+        self.listed = manifest.files.keys().cloned().collect();
         for (name, (len, hash)) in &manifest.files {
             if !self.used.contains_key(name) {
                 problems.missing(
@@ -155,6 +180,30 @@ impl<P: Read + Seek> Files<P> {
     }
 }
 
+/// The number of entries that the central directory at `start` really has (PKWARE APPNOTE 6.3.10, section
+/// 4.3.12, "Central directory structure"): a reader that keeps files by name doesn't see a second one
+/// of the same name, and other tools may unpack that one.
+fn directory_entries(package: &mut (impl Read + Seek), start: u64) -> io::Result<usize> {
+    package.seek(SeekFrom::Start(start))?;
+    let mut directory = BufReader::new(package);
+    let mut entries = 0;
+    loop {
+        let mut signature = [0; 4];
+        directory.read_exact(&mut signature)?;
+        if signature != *b"PK\x01\x02" {
+            return Ok(entries);
+        }
+        let mut fixed = [0; 42];
+        directory.read_exact(&mut fixed)?;
+        let lengths = fixed.get(24..30).unwrap_or_default().chunks_exact(2);
+        let variable: i64 = lengths
+            .filter_map(|length| Some(i64::from(u16::from_le_bytes(length.try_into().ok()?))))
+            .sum();
+        directory.seek_relative(variable)?;
+        entries += 1;
+    }
+}
+
 struct Manifest {
     origin: String,
     checkpoint: String,
@@ -164,12 +213,19 @@ struct Manifest {
     to_us: u64,
     agent: Option<String>,
     target: Option<String>,
+    /// Whether bodies and recordings are in it.
+    bodies: bool,
+    key: String,
     frontier: Vec<Hash>,
     files: BTreeMap<String, (u64, Hash)>,
 }
 
 impl Manifest {
     fn read<P: Read + Seek>(files: &mut Files<P>, problems: &mut Problems) -> Option<Self> {
+        if !files.used.contains_key(MANIFEST) {
+            problems.missing(MANIFEST, None, "the file is not in the package");
+            return None;
+        }
         let contents = files.read(MANIFEST, problems)?;
         let manifest = canonical(&contents).and_then(|value| Self::parse(&value));
         if manifest.is_none() {
@@ -186,11 +242,19 @@ impl Manifest {
     fn parse(value: &Value) -> Option<Self> {
         let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
         let int = |name: &str| value.get(name).and_then(Value::as_u64);
-        if text("format")? != FORMAT {
+        if text("format")? != FORMAT || !members(value)?.all(|member| MEMBERS.contains(&member)) {
             return None;
         }
+        let bodies = match text("bodies")?.as_str() {
+            "in_scope" => true,
+            "excluded" => false,
+            _ => return None,
+        };
         let mut files = BTreeMap::new();
         for file in value.get("files")?.as_array()? {
+            if !members(file)?.all(|member| FILE_MEMBERS.contains(&member)) {
+                return None;
+            }
             let entry = (
                 file.get("bytes")?.as_u64()?,
                 unhex(file.get("sha256")?.as_str()?)?,
@@ -217,14 +281,41 @@ impl Manifest {
             to_us: int("to_us")?,
             agent: text("agent"),
             target: text("target"),
+            bodies,
+            key: text("key")?,
             frontier,
             files,
         })
     }
 }
 
+/// The members of a manifest: nothing in it goes unchecked.
+const MEMBERS: [&str; 13] = [
+    "agent",
+    "bodies",
+    "checkpoint",
+    "files",
+    "format",
+    "from_index",
+    "from_us",
+    "frontier",
+    "key",
+    "origin",
+    "target",
+    "to_index",
+    "to_us",
+];
+const FILE_MEMBERS: [&str; 3] = ["bytes", "name", "sha256"];
+
+fn members(value: &Value) -> Option<impl Iterator<Item = &str>> {
+    Some(value.as_object()?.keys().map(String::as_str))
+}
+
 fn signed(manifest: &Manifest, trust: &Trust, problems: &mut Problems) -> Option<Signed> {
     match open(&manifest.checkpoint, trust) {
+        Ok(signed) if signed.key != manifest.key => {
+            problems.wrong(MANIFEST, None, None, "it names another key than the log's");
+        }
         Ok(signed) if signed.origin == manifest.origin && signed.size == manifest.to_index => {
             return Some(signed);
         }
@@ -313,9 +404,7 @@ fn range<P: Read + Seek>(
         index += 1;
         note_root(index, &tree);
     }
-    if !contents.is_empty() && contents.last() != Some(&b'\n') {
-        problems.wrong(HEADERS, None, None, "the last line is cut");
-    }
+    whole_lines(HEADERS, &contents, problems);
     if index != manifest.to_index {
         problems.wrong(
             HEADERS,
@@ -376,6 +465,32 @@ fn range<P: Read + Seek>(
     })
 }
 
+/// The leaves must reach from before the period to its end: a range that starts later or ends earlier
+/// would hide what lies between.
+fn period(manifest: &Manifest, range: &Range, problems: &mut Problems) {
+    let (first, last) = (
+        range.leaves.first().map_or(u64::MAX, Leaf::at_us),
+        range.leaves.iter().map(Leaf::at_us).max().unwrap_or(0),
+    );
+    if manifest.from_index > 0 && first >= manifest.from_us {
+        let what = "the leaves start after the period does";
+        problems.wrong(HEADERS, Some(1), Some(manifest.from_index), what);
+    }
+    if manifest.to_us > last.saturating_add(1) {
+        let what = "the leaves end before the period does";
+        problems.wrong(MANIFEST, None, None, what);
+    }
+}
+
+/// A file of lines ends one, and none is empty.
+fn whole_lines(name: &str, contents: &[u8], problems: &mut Problems) {
+    let ends = contents.is_empty() || contents.ends_with(b"\n");
+    let empty = contents.starts_with(b"\n") || contents.windows(2).any(|pair| pair == b"\n\n");
+    if !ends || empty {
+        problems.wrong(name, None, None, "a line is cut or empty");
+    }
+}
+
 fn lines(contents: &[u8]) -> impl Iterator<Item = &[u8]> {
     contents
         .strip_suffix(b"\n")
@@ -384,16 +499,29 @@ fn lines(contents: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|line| !line.is_empty())
 }
 
-/// Checks each body against its header. Whether none in scope is missing: without them all there
-/// is nothing to rebuild listings from.
+/// Checks each body against its header. Whether listings can be rebuilt: a body that is in scope and
+/// isn't there was removed, unless the manifest declares that there are none.
 fn bodies<P: Read + Seek>(
     files: &mut Files<P>,
+    manifest: &Manifest,
     range: &mut Range,
     problems: &mut Problems,
 ) -> bool {
     let Some(contents) = files.read(BODIES, problems) else {
         return false;
     };
+    whole_lines(BODIES, &contents, problems);
+    if !manifest.bodies {
+        problems.missing(
+            BODIES,
+            None,
+            "the manifest declares that bodies and recordings are left out",
+        );
+        if !contents.is_empty() {
+            problems.wrong(BODIES, None, None, "there are bodies all the same");
+        }
+        return true;
+    }
     let mut found = BTreeMap::new();
     for (row, line) in (1..).zip(lines(&contents)) {
         let Some((index, body)) = body(line, range) else {
@@ -431,11 +559,8 @@ fn bodies<P: Read + Seek>(
             Some(_) => problems.wrong(BODIES, None, Some(leaf.index), "the body is out of scope"),
             None if in_scope && leaf.text("bh").is_some() => {
                 complete = false;
-                problems.missing(
-                    BODIES,
-                    Some(leaf.index),
-                    "the leaf's body is not in the package",
-                );
+                let what = "the leaf's body was removed";
+                problems.wrong(BODIES, None, Some(leaf.index), what);
             }
             None => {}
         }
@@ -446,6 +571,9 @@ fn bodies<P: Read + Seek>(
 /// A body line whose hash and length are those in its leaf's header.
 fn body(line: &[u8], range: &Range) -> Option<(u64, Value)> {
     let line = canonical(line)?;
+    if members(&line)?.count() != 3 {
+        return None;
+    }
     let (text, index) = (line.get("body")?.as_str()?, line.get("i")?.as_u64()?);
     let salt: [u8; 16] = unhex(line.get("salt")?.as_str()?)?;
     let position = range
@@ -458,117 +586,6 @@ fn body(line: &[u8], range: &Range) -> Option<(u64, Value)> {
         return None;
     }
     Some((index, canonical(text.as_bytes())?))
-}
-
-/// Rebuilds every listing and compares it byte for byte.
-fn listings<P: Read + Seek>(files: &mut Files<P>, range: &Range, problems: &mut Problems) -> u64 {
-    let mut tables: Vec<Table> = TABLES.iter().map(|listing| listing.build(range)).collect();
-    let hashes = tables.iter().map(|table| {
-        (
-            format!("{}.jsonl", table.name),
-            hex(&sha256(&[&to_jsonl(table)])),
-        )
-    });
-    let hashes = hashes.collect();
-    let sheet = populations(range, &tables, &hashes);
-    for (row, cells) in (1..).zip(&sheet.rows) {
-        if cells.last() != Some(&Cell::Text("holds".into())) {
-            problems.wrong(
-                "populations.jsonl",
-                Some(row),
-                None,
-                "an identity does not hold",
-            );
-        }
-    }
-    tables.push(sheet);
-    for table in &tables {
-        let expected = to_jsonl(table);
-        let name = format!("{}.jsonl", table.name);
-        if let Some(found) = files.read(&name, problems) {
-            compare(&name, &expected, &found, table, 0, problems);
-        }
-        let name = format!("{}.csv", table.name);
-        match (to_csv(table), files.read(&name, problems)) {
-            (Ok(expected), Some(found)) => compare(&name, &expected, &found, table, 1, problems),
-            (Err(error), _) => problems.wrong(&name, None, None, error.to_string()),
-            (Ok(_), None) => {}
-        }
-    }
-    tables.iter().map(|table| table.rows.len() as u64).sum()
-}
-
-/// Names the first line that differs, and the leaf that its row should cite.
-fn compare(
-    name: &str,
-    expected: &[u8],
-    found: &[u8],
-    table: &Table,
-    heading: u64,
-    problems: &mut Problems,
-) {
-    if expected == found {
-        return;
-    }
-    let (mut expected, mut found) = (
-        expected.split(|b| *b == b'\n'),
-        found.split(|b| *b == b'\n'),
-    );
-    let mut line = 0u64;
-    loop {
-        line += 1;
-        let (ours, theirs) = (expected.next(), found.next());
-        if ours != theirs || ours.is_none() {
-            break;
-        }
-    }
-    let row = usize::try_from(line - heading.min(line - 1))
-        .ok()
-        .and_then(|row| table.rows.get(row.saturating_sub(1)));
-    let leaf = row
-        .and_then(|row| row.iter().rev().nth(1))
-        .and_then(|cell| match cell {
-            Cell::Int(index) => Some(*index),
-            Cell::Empty | Cell::Text(_) | Cell::Flag(_) => None,
-        });
-    problems.wrong(name, Some(line), leaf, "it is not what the leaves say");
-}
-
-/// What was approved is what ran, and nobody approved an agent of their own.
-fn approvals(range: &Range, problems: &mut Problems) {
-    let Some(listing) = TABLES.iter().find(|listing| listing.name == "approvals") else {
-        return;
-    };
-    let table = listing.build(range);
-    let column = |name: &str| table.columns.iter().position(|column| *column == name);
-    let (matched, owner, index) = (
-        column("content_match"),
-        column("approver_is_owner"),
-        column("leaf_index"),
-    );
-    for (row, cells) in (1..).zip(&table.rows) {
-        let cell = |column: Option<usize>| column.and_then(|column| cells.get(column));
-        let leaf = match cell(index) {
-            Some(Cell::Int(index)) => Some(*index),
-            _ => None,
-        };
-        if cell(matched) == Some(&Cell::Flag(false)) {
-            problems.wrong(
-                "approvals.jsonl",
-                Some(row),
-                leaf,
-                "what ran is not what was approved",
-            );
-        }
-        if cell(owner) == Some(&Cell::Flag(true)) {
-            problems.wrong(
-                "approvals.jsonl",
-                Some(row),
-                leaf,
-                "the agent's owner approved",
-            );
-        }
-    }
 }
 
 /// Every stream hashes to every head that its session's leaves carry.

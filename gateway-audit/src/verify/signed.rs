@@ -32,6 +32,7 @@ pub struct TrustError {
 
 #[derive(Clone, Debug)]
 struct Key {
+    text: String,
     name: String,
     id: [u8; 4],
     key: VerifyingKey,
@@ -68,7 +69,14 @@ impl Trust {
         let (word, value) = line.split_once(' ')?;
         match word {
             "log" => self.logs.push(Key::parse(value.trim(), LOG_KEY)?),
-            "witness" => self.witnesses.push(Key::parse(value.trim(), WITNESS_KEY)?),
+            "witness" => {
+                let witness = Key::parse(value.trim(), WITNESS_KEY)?;
+                // One key under two names would count twice towards the quorum.
+                if self.witnesses.iter().any(|known| known.key == witness.key) {
+                    return None;
+                }
+                self.witnesses.push(witness);
+            }
             "quorum" => self.quorum = value.trim().parse().ok()?,
             _ => return None,
         }
@@ -104,6 +112,7 @@ impl Key {
             return None;
         }
         Some(Self {
+            text: text.to_owned(),
             name: name.to_owned(),
             id: expected,
             key: VerifyingKey::from_bytes(key.try_into().ok()?).ok()?,
@@ -136,6 +145,8 @@ pub(super) struct Signed {
     pub(super) size: u64,
     pub(super) root: [u8; 32],
     pub(super) witnesses: u64,
+    /// The log's verifier key.
+    pub(super) key: String,
 }
 
 /// Why a checkpoint doesn't count.
@@ -149,6 +160,10 @@ pub(super) enum Refused {
 /// Opens a signed note: a checkpoint of a trusted log, with the witnesses that signed it.
 pub(super) fn open(note: &str, trust: &Trust) -> Result<Signed, Refused> {
     let (text, signatures) = note.split_once("\n\n").ok_or(Refused::Malformed)?;
+    let lines = signatures.strip_suffix('\n').ok_or(Refused::Malformed)?;
+    if !lines.split('\n').all(is_signature) {
+        return Err(Refused::Malformed);
+    }
     let text = format!("{text}\n");
     let (origin, size, root) = parse(&text).ok_or(Refused::Malformed)?;
     let key = trust
@@ -180,6 +195,18 @@ pub(super) fn open(note: &str, trust: &Trust) -> Result<Signed, Refused> {
         size,
         root,
         witnesses,
+        key: key.text.clone(),
+    })
+}
+
+/// c2sp.org/signed-note, "Format": an em dash, a space, the key's name, a space, base64 of key id and
+/// signature.
+fn is_signature(line: &str) -> bool {
+    let parts = line
+        .strip_prefix("\u{2014} ")
+        .and_then(|line| line.split_once(' '));
+    parts.is_some_and(|(name, blob)| {
+        !name.is_empty() && STANDARD.decode(blob).is_ok_and(|blob| blob.len() > 4)
     })
 }
 
@@ -195,6 +222,11 @@ fn parse(text: &str) -> Option<(String, u64, [u8; 32])> {
     Some((
         (*origin).to_owned(),
         size,
-        STANDARD.decode(root).ok()?.try_into().ok()?,
+        STANDARD
+            .decode(root)
+            .ok()
+            .filter(|bytes| STANDARD.encode(bytes) == *root)?
+            .try_into()
+            .ok()?,
     ))
 }
