@@ -71,7 +71,7 @@ enum State {
     ExpectAuthentication(TargetLogin),
     ExpectServerFirst(ExpectServerFirst),
     ExpectSaltedPassword(AskId, Challenge),
-    ExpectServerFinal(ExpectServerFinal),
+    ExpectServerFinal(Box<ExpectServerFinal>),
     ExpectOk,
     ExpectTargetReady,
     ExpectCancelKey(AskId),
@@ -326,7 +326,7 @@ impl Login {
                 let (message, next) = challenge.client_final(&salted);
                 let response = words::encoded(|out| SaslResponse(message.as_bytes()).encode(out));
                 turn.pass(Control::Login, response);
-                self.state = State::ExpectServerFinal(next);
+                self.state = State::ExpectServerFinal(Box::new(next));
             }
             (State::ExpectCancelKey(asked), Answer::CancelKey { process, key }) if asked == id => {
                 return Ok(Some(self.finish(process, &key, turn)));
