@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod attacks;
 mod catalogue;
 mod check;
 mod evidence;

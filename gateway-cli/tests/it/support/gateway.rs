@@ -85,6 +85,7 @@ impl Settings {
 pub(crate) struct Gateway {
     server: Server,
     dir: PathBuf,
+    ca: PathBuf,
     ready: Value,
 }
 
@@ -94,6 +95,7 @@ impl Gateway {
         let (server, ready) = launch(&settings.dir);
         Self {
             server,
+            ca: settings.dir.join("ca.pem"),
             dir: settings.dir,
             ready,
         }
@@ -114,10 +116,30 @@ impl Gateway {
         self.server.wait(Duration::from_secs(20))
     }
 
-    /// A connection string for `database` through the shared listener.
-    pub(crate) fn conninfo(&self, database: &str) -> String {
+    /// The port of the shared listener.
+    pub(crate) fn port(&self) -> u16 {
         let address = self.ready["listeners"][0]["address"].as_str().unwrap();
         let (_, port) = address.rsplit_once(':').unwrap();
+        port.parse().unwrap()
+    }
+
+    /// The shared listener: its port, and the authority that vouches for it.
+    pub(crate) fn place(&self) -> (u16, &Path) {
+        (self.port(), &self.ca)
+    }
+
+    /// Memory in use, KiB (proc(5), "/proc/pid/status", `VmRSS`).
+    pub(crate) fn resident_kib(&self) -> usize {
+        let status = format!("/proc/{}/status", self.server.id());
+        let status = std::fs::read_to_string(status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kib.unwrap().trim().parse().unwrap()
+    }
+
+    /// A connection string for `database` through the shared listener.
+    pub(crate) fn conninfo(&self, database: &str) -> String {
+        let port = self.port();
         format!(
             "host=localhost hostaddr=127.0.0.1 port={port} user=agent dbname={database} sslmode=verify-full sslrootcert={}",
             self.dir.join("ca.pem").display()

@@ -11,6 +11,7 @@ mod gateway;
 mod issuer;
 mod postgres;
 mod process;
+pub(crate) mod wire;
 
 use std::{
     path::{Path, PathBuf},
@@ -81,6 +82,27 @@ impl World {
             .args(args)
             .env("PGPASSWORD", password);
         run(&mut command)
+    }
+
+    /// A raw connection through the gateway, logged in.
+    #[track_caller]
+    pub(crate) fn wire(&self, agent: Agent) -> wire::Wire {
+        self.try_wire(&self.issuer.token(agent), &[]).unwrap()
+    }
+
+    /// A raw connection through the gateway with this password and more startup parameters.
+    pub(crate) fn try_wire(
+        &self,
+        password: &str,
+        more: &[(&str, &str)],
+    ) -> Result<wire::Wire, String> {
+        let parameters = [&[("user", "agent"), ("database", "shop")], more].concat();
+        wire::Wire::connect(
+            self.gateway.place(),
+            wire::PROTOCOL_3_0,
+            &parameters,
+            password,
+        )
     }
 
     /// A client command of the gateway's own, as a person.

@@ -85,6 +85,11 @@ impl Server {
         Self { child, signal }
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Panics when it has ended.
     #[track_caller]
     pub(crate) fn assert_alive(&mut self, what: &str) {

@@ -58,7 +58,11 @@ impl Reply {
 pub(crate) fn told(replies: &[Reply]) -> String {
     let mut words = String::new();
     for reply in replies {
-        let text = || String::from_utf8_lossy(&reply.body).trim_end_matches('\0').to_owned();
+        let text = || {
+            String::from_utf8_lossy(&reply.body)
+                .trim_end_matches('\0')
+                .to_owned()
+        };
         let _ = match reply.tag {
             'D' => {
                 let cells = reply.cells().into_iter().map(|cell| match cell {
@@ -163,7 +167,10 @@ impl Wire {
 
     /// The next message; tag `$` at the end of the connection, `?` after a silence.
     pub(crate) fn receive(&mut self) -> Reply {
-        let nothing = |tag| Reply { tag, body: Vec::new() };
+        let nothing = |tag| Reply {
+            tag,
+            body: Vec::new(),
+        };
         loop {
             if let Some((&tag, rest)) = self.input.split_first()
                 && let Some((len, _)) = rest.split_first_chunk()
@@ -172,14 +179,19 @@ impl Wire {
                 if rest.len() >= len {
                     let body = rest[4..len].to_vec();
                     self.input.drain(..=len);
-                    return Reply { tag: char::from(tag), body };
+                    return Reply {
+                        tag: char::from(tag),
+                        body,
+                    };
                 }
             }
             let mut chunk = [0; 16 << 10];
             match self.stream.read(&mut chunk) {
                 Ok(0) => return nothing('$'),
                 Ok(read) => self.input.extend_from_slice(&chunk[..read]),
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
                     return nothing('?');
                 }
                 Err(_) => return nothing('$'),
@@ -211,7 +223,9 @@ pub(crate) fn cancel((port, ca): (u16, &Path), key: &[u8]) {
 /// A connection without TLS on which nothing has been said.
 pub(crate) fn plain(port: u16) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
     stream.set_nodelay(true).unwrap();
     stream
 }
@@ -239,7 +253,10 @@ fn secure(mut stream: TcpStream, ca: &Path) -> StreamOwned<ClientConnection, Tcp
         .with_root_certificates(roots)
         .with_no_client_auth();
     let name = ServerName::try_from("localhost").unwrap();
-    StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), stream)
+    StreamOwned::new(
+        ClientConnection::new(Arc::new(config), name).unwrap(),
+        stream,
+    )
 }
 
 fn with_length(body: &[u8]) -> Vec<u8> {
@@ -286,7 +303,10 @@ pub(crate) fn close(kind: u8, name: &str) -> Vec<u8> {
 }
 
 pub(crate) fn execute(portal: &str, rows_max: u32) -> Vec<u8> {
-    message(b'E', &[string(portal), rows_max.to_be_bytes().to_vec()].concat())
+    message(
+        b'E',
+        &[string(portal), rows_max.to_be_bytes().to_vec()].concat(),
+    )
 }
 
 pub(crate) fn sync() -> Vec<u8> {
