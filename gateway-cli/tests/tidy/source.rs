@@ -318,7 +318,7 @@ pub(crate) fn mentions(dense: &str, needle: &str) -> bool {
     dense.match_indices(needle).any(|(at, _)| {
         let before = dense[..at].chars().next_back();
         let after = dense[at + needle.len()..].chars().next();
-        !before.is_some_and(is_word) && !(needle.ends_with(is_word) && after.is_some_and(is_word))
+        !(before.is_some_and(is_word) || needle.ends_with(is_word) && after.is_some_and(is_word))
     })
 }
 
