@@ -11,6 +11,7 @@ mod admin;
 mod attacks;
 mod catalogue;
 mod check;
+mod clients;
 mod evidence;
 mod holds;
 mod lifecycle;

@@ -125,6 +125,8 @@ fn writes_that_hide_are_refused() {
         "create function f() returns integer language sql as 'select 1'",
         "call nothing()",
         "vacuum full carts",
+        "lock table carts",
+        "lock table products in row exclusive mode",
         "reindex table carts",
         "comment on table carts is 'x'",
         "alter system set work_mem = '1MB'",

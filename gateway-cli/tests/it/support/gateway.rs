@@ -128,6 +128,11 @@ impl Gateway {
         (self.port(), &self.ca)
     }
 
+    /// What libpq's variables say of `database` through the shared listener.
+    pub(crate) fn variables(&self, database: &str, token: &str) -> Vec<(&'static str, String)> {
+        super::variables(self.place(), database, "agent", token)
+    }
+
     /// Memory in use, KiB (proc(5), "/proc/pid/status", `VmRSS`).
     pub(crate) fn resident_kib(&self) -> usize {
         let status = format!("/proc/{}/status", self.server.id());

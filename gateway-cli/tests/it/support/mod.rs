@@ -21,7 +21,7 @@ use std::{
 pub(crate) use gateway::{Gateway, Settings};
 pub(crate) use issuer::{Agent, Issuer, LOGIN_CLIENT, Person, TENANT};
 pub(crate) use postgres::Postgres;
-pub(crate) use process::{Output, run};
+pub(crate) use process::{Output, command as libpq, run};
 
 /// Longest wait for anything to become true.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -114,6 +114,25 @@ impl World {
             .env("GATEWAY_TOKEN", self.issuer.person_token(person));
         run(&mut command)
     }
+}
+
+/// libpq's variables for a server at `port` that the authority in `ca` vouches for.
+fn variables(
+    (port, ca): (u16, &Path),
+    database: &str,
+    user: &str,
+    password: &str,
+) -> Vec<(&'static str, String)> {
+    vec![
+        ("PGHOST", "localhost".into()),
+        ("PGHOSTADDR", "127.0.0.1".into()),
+        ("PGPORT", port.to_string()),
+        ("PGDATABASE", database.into()),
+        ("PGUSER", user.into()),
+        ("PGPASSWORD", password.into()),
+        ("PGSSLMODE", "verify-full".into()),
+        ("PGSSLROOTCERT", ca.display().to_string()),
+    ]
 }
 
 /// A folder that other users can pass through: PostgreSQL runs as one.

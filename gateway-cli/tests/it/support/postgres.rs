@@ -106,6 +106,11 @@ impl Postgres {
         self.try_psql(database, sql).ok().to_owned()
     }
 
+    /// What libpq's variables say of the shop on a direct connection, with the gateway's own role.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
+        super::variables((self.port, &self.ca), "shop", ROLE, PASSWORD)
+    }
+
     fn try_psql(&self, database: &str, sql: &str) -> Output {
         let conninfo = format!(
             "host=localhost hostaddr=127.0.0.1 port={} user=postgres dbname={database} sslmode=verify-full sslrootcert={}",

@@ -242,21 +242,25 @@ fn secure(mut stream: TcpStream, ca: &Path) -> StreamOwned<ClientConnection, Tcp
     let mut answer = [0];
     stream.read_exact(&mut answer).unwrap();
     assert_eq!(answer, *b"S");
+    let name = ServerName::try_from("localhost").unwrap();
+    StreamOwned::new(
+        ClientConnection::new(Arc::new(trusting(ca)), name).unwrap(),
+        stream,
+    )
+}
+
+/// Trusts the authority in `ca`.
+pub(crate) fn trusting(ca: &Path) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(ca).unwrap() {
         roots.add(certificate.unwrap()).unwrap();
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = ServerName::try_from("localhost").unwrap();
-    StreamOwned::new(
-        ClientConnection::new(Arc::new(config), name).unwrap(),
-        stream,
-    )
+        .with_no_client_auth()
 }
 
 fn with_length(body: &[u8]) -> Vec<u8> {
