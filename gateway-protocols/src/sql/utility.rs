@@ -449,8 +449,11 @@ impl<'a> Analyser<'a> {
                 continue;
             };
             if let Some(relation) = self.find(&range.schemaname, &range.relname) {
-                self.effect(Action::SqlSession, object(relation));
-                if !share {
+                if share {
+                    self.effect(Action::SqlSession, object(relation));
+                } else {
+                    // It keeps others from their work for as long as the session likes.
+                    self.effect(Action::SqlMaintain, object(relation));
                     self.found.relations.insert(relation.id);
                 }
             }

@@ -297,7 +297,11 @@ const CASES: &[(&str, &str)] = &[
     ("notify c, 'x'", "session *"),
     ("discard all", "session *"),
     ("deallocate p", "session *"),
-    ("lock table orders", "session public.orders"),
+    ("lock table orders", "maintain public.orders"),
+    (
+        "lock table orders in access share mode",
+        "session public.orders",
+    ),
     ("set work_mem = '1GB'", "session $work_mem"),
     ("set search_path = app", "opaque *, session $search_path"),
     ("set search_path = ''", "session $search_path"),
