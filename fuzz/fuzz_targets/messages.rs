@@ -1,4 +1,4 @@
-//! See `gateway_protocols::testkit::fuzz`.
+//! `postgres::message`; see `gateway_protocols::testkit::fuzz`.
 #![no_main]
 
 use gateway_protocols::testkit::fuzz;

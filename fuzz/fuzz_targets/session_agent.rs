@@ -1,4 +1,4 @@
-//! See `gateway_protocols::testkit::fuzz`.
+//! Bytes of an agent into a session (`postgres::Session`); see `gateway_protocols::testkit::fuzz`.
 #![no_main]
 
 use gateway_protocols::testkit::fuzz;

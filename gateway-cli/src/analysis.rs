@@ -1,4 +1,8 @@
-//! The threads that analyse SQL: few, with large stacks, behind a bounded queue.
+//! Where SQL is analysed: short texts in place, long ones on a few threads behind a bounded queue.
+//!
+//! A thread hop costs more than the analysis of an ordinary statement (tens of microseconds), so
+//! the runtime's workers have the stacks for it. A long text would keep a worker's other sessions
+//! waiting, and goes to a thread of its own.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -18,6 +22,9 @@ use crate::catalogue::Loaded;
 
 /// Texts waiting for a thread. Beyond it a text isn't analysed, hence refused.
 const QUEUE_MAX: usize = 256;
+
+/// Texts shorter than this are analysed in place, bytes: well under a millisecond.
+const IN_PLACE_BYTES_MAX: usize = 2 << 10;
 
 /// No analysis: the text must be refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,15 +48,17 @@ struct Job {
 /// A fixed number of analysis threads. They end when the pool is dropped.
 pub(crate) struct AnalysisPool {
     queue: Option<SyncSender<Job>>,
+    in_place_bytes_max: usize,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl AnalysisPool {
-    /// Starts `threads` threads, each with [`sql::ANALYSIS_STACK_BYTES`] of stack.
+    /// Starts `threads` threads, each with [`sql::ANALYSIS_STACK_BYTES`] of stack. `in_place` says
+    /// that the callers' threads have as much: short texts are then analysed there.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub(crate) fn start(threads: usize) -> std::io::Result<Self> {
+    pub(crate) fn start(threads: usize, in_place: bool) -> std::io::Result<Self> {
         let (queue, jobs) = sync_channel(QUEUE_MAX);
         let jobs = Arc::new(Mutex::new(jobs));
         let threads = (0..threads)
@@ -63,6 +72,7 @@ impl AnalysisPool {
             .collect::<std::io::Result<_>>()?;
         Ok(Self {
             queue: Some(queue),
+            in_place_bytes_max: if in_place { IN_PLACE_BYTES_MAX } else { 0 },
             threads,
         })
     }
@@ -78,6 +88,9 @@ impl AnalysisPool {
         loaded: Arc<Loaded>,
         classified: Arc<Classified>,
     ) -> Result<Analysis, AnalysisError> {
+        if text.len() < self.in_place_bytes_max {
+            return contained(&text, &loaded, &classified).ok_or(AnalysisError::Failed);
+        }
         let (answer, result) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or(AnalysisError::Overloaded)?;
         match queue.try_send(Job {
@@ -120,10 +133,9 @@ fn work(jobs: &Mutex<Receiver<Job>>) {
         if answer.is_closed() {
             continue;
         }
-        match contained(&text, &loaded, &classified) {
+        if let Some(analysis) = contained(&text, &loaded, &classified) {
             // Whoever asked may have gone meanwhile.
-            Some(analysis) => drop(answer.send(analysis)),
-            None => tracing::error!(bytes = text.len(), "analysing a statement panicked"),
+            drop(answer.send(analysis));
         }
     }
 }
@@ -132,5 +144,6 @@ fn contained(text: &Arc<str>, loaded: &Loaded, classified: &Classified) -> Optio
     std::panic::catch_unwind(AssertUnwindSafe(|| {
         sql::analyse(text, &loaded.snapshot, loaded.version, classified)
     }))
+    .inspect_err(|_| tracing::error!(bytes = text.len(), "analysing a statement panicked"))
     .ok()
 }

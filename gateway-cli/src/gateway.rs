@@ -264,7 +264,7 @@ impl Gateway {
             targets,
             policy: Arc::new(PolicyStore::new(bundle)),
             approvals,
-            analysis: AnalysisPool::start(threads).map_err(io)?,
+            analysis: AnalysisPool::start(threads, true).map_err(io)?,
             log,
             agent_tls,
             policy_folder: gateway.policy,

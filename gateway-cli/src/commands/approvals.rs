@@ -125,7 +125,7 @@ async fn show(args: ShowArgs) -> Result<Exit, Failure> {
     );
     field("requested", &approval.requested_at);
     field("expires", &approval.expires_at);
-    field("held because", &approval.message);
+    field("because", &approval.message);
     for requirement in &approval.requirements {
         let text = format!(
             "{} of {} (rule {})",

@@ -278,7 +278,7 @@ async fn explain(args: ExplainArgs) -> Result<Exit, Failure> {
             resolved.map_err(|e| Failure::plain(e.to_string()))?
         }
     };
-    let pool = AnalysisPool::start(1).map_err(|e| Failure::other("no thread", e))?;
+    let pool = AnalysisPool::start(1, false).map_err(|e| Failure::other("no thread", e))?;
     let text: Arc<str> = args.statement.as_str().into();
     let catalogue = resolved.loaded.version.to_string();
     let analysis = pool

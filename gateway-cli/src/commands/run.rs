@@ -72,6 +72,8 @@ impl RunArgs {
         let digest = config_digest(&self.config.config)?;
         let admin = config.gateway.admin;
         tokio::runtime::Builder::new_multi_thread()
+            // Short texts are analysed in place; address space, not memory.
+            .thread_stack_size(gateway_protocols::sql::ANALYSIS_STACK_BYTES)
             .enable_all()
             .build()
             .map_err(|e| Failure::other("no runtime", e))?

@@ -37,7 +37,10 @@ pub(super) fn refusal(severity: Severity, code: SqlState, denial: &Denial) -> By
     let rules: Vec<&str> = denial.rules.iter().map(|rule| rule.as_str()).collect();
     let rules = (!rules.is_empty()).then(|| format!("Decided by rule {}.", rules.join(", ")));
     let detail = match (&denial.detail, rules) {
-        (Some(detail), Some(rules)) => Some(format!("{detail} {rules}")),
+        (Some(detail), Some(rules)) => {
+            let stop = if detail.ends_with('.') { "" } else { "." };
+            Some(format!("{detail}{stop} {rules}"))
+        }
         (Some(detail), None) => Some(detail.clone()),
         (None, rules) => rules,
     };
