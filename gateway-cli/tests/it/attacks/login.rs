@@ -88,8 +88,8 @@ fn tokens_that_prove_nothing_open_nothing() {
     assert!(let_in.is_empty(), "{let_in:?}");
 
     let good = world.issuer.token(Agent::Reader);
-    let cut = &good[..good.len() - 4];
     let (head, signature) = good.rsplit_once('.').unwrap();
+    let (cut, _) = good.split_at(good.len() - 4);
     for bad in [
         cut,
         "",
@@ -99,11 +99,7 @@ fn tokens_that_prove_nothing_open_nothing() {
         &format!("{head}.{signature}."),
         &"a".repeat(200_000),
     ] {
-        assert!(
-            world.try_wire(bad, &[]).is_err(),
-            "{}",
-            &bad[..bad.len().min(40)]
-        );
+        assert!(world.try_wire(bad, &[]).is_err(), "{bad:.40}");
     }
     assert!(world.try_wire(&good, &[]).is_ok());
 }

@@ -1,7 +1,7 @@
 //! Statements and portals: what a name means is what the server thinks it means.
 
-use super::{leaks, world_with_writer};
-use crate::support::wire::{bind, close, describe, execute, parse, query, sync, told};
+use super::{SHOP, leaks, world_with_writer};
+use crate::support::wire::{bind, close, describe, execute, message, parse, query, sync, told};
 
 const CLEAR: &str = "select id, title from products where id = 1";
 const MASKED: &str = "select id, email from customers where id < 3 order by id";
@@ -239,4 +239,16 @@ fn no_statement_can_take_the_place_of_a_refused_one() {
             .psql("select count(*) from carts where id >= 50"),
         "0"
     );
+}
+
+/// A domain's check runs when a parameter is read as of that domain, which no cast in the text says.
+#[test]
+fn code_behind_a_parameter_s_type_tells_nothing() {
+    let (world, mut wire) = world_with_writer(SHOP);
+    let domain = world.postgres.psql("select 'watched'::regtype::oid");
+    let types = [&[0, 1][..], &domain.parse::<u32>().unwrap().to_be_bytes()].concat();
+    let typed = message(b'P', &[&b"\0select $1\0"[..], &types].concat());
+    let replies = wire.ask(&[typed, bind("", "", &["1"], 0), execute("", 0), sync()].concat());
+    assert!(!leaks(&replies), "{}", told(&replies));
+    assert!(told(&replies).ends_with("Z(I)"), "{}", told(&replies));
 }
