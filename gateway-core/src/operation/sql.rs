@@ -22,7 +22,8 @@ pub struct SqlUnit {
     pub analysis: Arc<Analysis>,
     /// Parameter values, where the stage has them.
     pub bindings: Option<Bindings>,
-    /// Whether the target's session is inside a transaction block.
+    /// Whether the target holds, or may hold, transaction state when this arrives: inside a block,
+    /// or behind an execution whose batch isn't closed.
     pub in_transaction: bool,
 }
 

@@ -232,6 +232,7 @@ impl Relay {
             }
             Frontend::Sync(_) => {
                 turn.pass(Control::Delimiter, frames);
+                self.batch_open = false;
                 if self.copy_in.is_none() {
                     self.replies.push(Expected::plain(Reply::Sync));
                 }
@@ -468,6 +469,7 @@ impl Relay {
             copies_in = live.copies_in();
         }
         turn.release(unit, frames);
+        self.batch_open = true;
         self.replies
             .push(Expected::of(unit, Reply::Execute(portal)));
         if copies_in {

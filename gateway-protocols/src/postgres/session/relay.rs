@@ -48,6 +48,8 @@ pub(super) struct Relay {
     /// A message of the agent too large to hold is on its way.
     pub(super) in_parts: Option<InParts>,
     pub(super) catalogue_changed: bool,
+    /// Something was executed and no Sync sent since: the target is in an implicit transaction.
+    pub(super) batch_open: bool,
     /// The agent won't send more than what is buffered.
     pub(super) agent_eof: bool,
     /// The target was told goodbye on the agent's behalf.
@@ -153,6 +155,7 @@ impl Relay {
             copy_in: None,
             in_parts: None,
             catalogue_changed: false,
+            batch_open: false,
             agent_eof: false,
             agent_gone: false,
             farewell_said: false,
@@ -367,7 +370,9 @@ impl Relay {
             text: Arc::clone(pending.text()),
             analysis,
             bindings: pending.bindings(),
-            in_transaction: self.status != TransactionStatus::Idle || self.may_begin(),
+            in_transaction: self.status != TransactionStatus::Idle
+                || self.batch_open
+                || self.may_begin(),
         }
     }
 
