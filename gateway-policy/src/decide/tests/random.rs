@@ -128,7 +128,8 @@ proptest! {
 fn neighbours(asked: &Asked) -> Vec<Asked> {
     let other = "77777777-7777-4777-8777-777777777777";
     let id = ObjectId::parse(other).expect("id");
-    let mut changes: Vec<Box<dyn Fn(&mut Asked)>> = vec![
+    type Change = Box<dyn Fn(&mut Asked)>;
+    let mut changes: Vec<Change> = vec![
         Box::new(move |a| a.principal.tenant = (*id.as_uuid()).into()),
         Box::new(move |a| a.principal.object = id),
         Box::new(move |a| a.principal.app = (*id.as_uuid()).into()),
