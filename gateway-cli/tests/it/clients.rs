@@ -229,11 +229,16 @@ async fn tokio_matrix(
     Ok(said)
 }
 
-/// Needs an interpreter with psycopg and asyncpg: `scripts/soak drivers` makes one.
+/// What `scripts/test` installs and names in the environment: an interpreter with psycopg and
+/// asyncpg, a folder with node-postgres.
+fn installed(variable: &str) -> String {
+    std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} isn't set: run this through scripts/test"))
+}
+
 #[test]
-#[ignore = "needs GATEWAY_TEST_PYTHON, an interpreter with psycopg[binary] 3.3 and asyncpg 0.32"]
 fn python_drivers_see_no_difference() {
-    let python = std::env::var("GATEWAY_TEST_PYTHON").expect("GATEWAY_TEST_PYTHON");
+    let python = installed("GATEWAY_TEST_PYTHON");
     let world = open_world();
     assert_same(&both_ways(&world, || {
         let mut command = libpq(&python);
@@ -243,9 +248,8 @@ fn python_drivers_see_no_difference() {
 }
 
 #[test]
-#[ignore = "needs GATEWAY_TEST_NODE, a folder with node-postgres 8 in its node_modules"]
 fn node_postgres_sees_no_difference() {
-    let folder = std::env::var("GATEWAY_TEST_NODE").expect("GATEWAY_TEST_NODE");
+    let folder = installed("GATEWAY_TEST_NODE");
     let world = open_world();
     assert_same(&both_ways(&world, || {
         let mut command = libpq("node");
