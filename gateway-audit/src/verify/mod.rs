@@ -8,6 +8,8 @@
 mod balance;
 mod citations;
 mod csv;
+#[cfg(any(test, feature = "testkit"))]
+pub mod fuzz;
 mod leaves;
 mod listings;
 mod package;
