@@ -48,6 +48,52 @@ pub fn session<S: Subject>(
     )
 }
 
+/// Analysis of any text against an empty catalogue ends, and its statements lie within the text.
+///
+/// It runs on a thread with the stack that analysis asks for.
+///
+/// # Errors
+/// A statement that lies elsewhere, or that there was no thread.
+#[cfg(feature = "pg-native")]
+pub fn sql(data: &[u8]) -> Result<(), Broken> {
+    use gateway_core::{
+        catalogue::{CatalogueVersion, Snapshot},
+        id::Digest,
+        mask::Classified,
+    };
+
+    use crate::sql;
+
+    let broken = |why: String| Broken { law: "sql", why };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return Ok(());
+    };
+    let text: std::sync::Arc<str> = text.into();
+    let analyse = move || {
+        let version = CatalogueVersion(Digest([0; 32]));
+        sql::analyse(&text, &Snapshot::default(), version, &Classified::default())
+    };
+    let analysis = std::thread::Builder::new()
+        .stack_size(sql::ANALYSIS_STACK_BYTES)
+        .spawn(analyse)
+        .map_err(|error| broken(error.to_string()))?
+        .join()
+        .map_err(|_| broken("analysis panicked".to_owned()))?;
+    let within = |span: &std::ops::Range<usize>| span.start <= span.end && span.end <= data.len();
+    match analysis
+        .statements
+        .iter()
+        .find(|statement| !within(&statement.span))
+    {
+        Some(statement) => Err(broken(format!(
+            "{:?} of {} bytes",
+            statement.span,
+            data.len()
+        ))),
+        None => Ok(()),
+    }
+}
+
 #[cfg(feature = "postgres")]
 pub use postgres::{frames, messages, session_agent, session_target};
 

@@ -7,11 +7,13 @@ use gateway_protocols::testkit::{fuzz, laws::Broken};
 #[test]
 fn every_committed_input_holds() {
     type Body = fn(&[u8]) -> Result<(), Broken>;
-    let targets: [(&str, Body); 4] = [
+    let targets: &[(&str, Body)] = &[
         ("frames", fuzz::frames),
         ("messages", fuzz::messages),
         ("session_agent", fuzz::session_agent),
         ("session_target", fuzz::session_target),
+        #[cfg(feature = "pg-native")]
+        ("sql", fuzz::sql),
     ];
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
     for (target, body) in targets {
