@@ -276,7 +276,8 @@ pub struct UnitEnd {
     pub outcome: Outcome,
     /// What it moved.
     pub counters: Counters,
-    /// The commands that completed, in order: one per statement that ran to its end.
+    /// The commands that completed, in order: one per statement that ran to its end, at most
+    /// [`STATEMENTS_LISTED_MAX`].
     pub commands: Vec<CompletedCommand>,
     /// What was masked.
     pub masked: Vec<MaskCount>,
@@ -294,6 +295,9 @@ impl UnitEnd {
         }
     }
 }
+
+/// Statements of one unit that evidence lists one by one; counters count them all.
+pub const STATEMENTS_LISTED_MAX: usize = 1024;
 
 /// One command that the target completed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -15,8 +15,7 @@ use super::seal::Sealer;
 use crate::json::Object;
 use crate::log::Salt;
 
-/// Statements of one unit that are listed one by one. As many completed commands does a wire report.
-pub(crate) const STATEMENTS_LISTED_MAX: usize = 1024;
+pub(crate) use gateway_core::record::STATEMENTS_LISTED_MAX;
 
 pub(super) fn denial(o: &mut Object<'_>, denial: &Denial) {
     o.text_opt("detail", denial.detail.as_deref());

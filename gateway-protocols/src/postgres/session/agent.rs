@@ -5,80 +5,26 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use gateway_core::{
     decision::{Denial, Reason},
-    id::{Digest, UnitId},
+    id::UnitId,
     mask::Obligations,
-    operation::{Bindings, Operation, SqlStage},
+    operation::{Operation, SqlUnit},
     wire::{Analysed, Control, Probe, Ruling, Side, Turn, WireError},
 };
 
 use super::{
     names::{Meaning, Portal, Statement},
+    pending::{Pending, bindings, unknown_unit},
     relay::{InParts, Live, Relay, Result, Waiting},
     words,
 };
 use crate::postgres::{
     frame::{self, Frame, peek_header},
     message::{
-        Bind, Close, Describe, Execute, Format, Frontend, Message, Named, Parse, Query, SqlState,
+        Bind, Close, Describe, Execute, Frontend, Message, Named, Parse, Query, SqlState,
         bind_names, frontend_length, tag, utf8,
     },
     reply::{Expected, Refusal, Reply},
 };
-
-/// Longest parameter value shown to a reviewer, bytes.
-const SHOWN_BYTES_MAX: usize = 256;
-
-/// A message that needs a verdict, with the exact bytes to release.
-#[derive(Debug)]
-pub(super) enum Pending {
-    /// Query
-    Query { frames: Bytes, text: Arc<str> },
-    /// Parse
-    Parse {
-        frames: Bytes,
-        text: Arc<str>,
-        name: Bytes,
-    },
-    /// Bind; with `in_parts` set, `frames` is its head.
-    Bind {
-        frames: Bytes,
-        text: Arc<str>,
-        portal: Bytes,
-        bindings: Option<Bindings>,
-        in_parts: bool,
-    },
-    /// Execute of a portal whose unit has finished.
-    Execute {
-        frames: Bytes,
-        portal: Bytes,
-        operation: Box<gateway_core::operation::SqlUnit>,
-    },
-}
-
-impl Pending {
-    pub(super) fn text(&self) -> &Arc<str> {
-        match self {
-            Self::Query { text, .. } | Self::Parse { text, .. } | Self::Bind { text, .. } => text,
-            Self::Execute { operation, .. } => &operation.text,
-        }
-    }
-
-    pub(super) fn bindings(&self) -> Option<Bindings> {
-        match self {
-            Self::Query { .. } | Self::Parse { .. } => None,
-            Self::Bind { bindings, .. } => bindings.clone(),
-            Self::Execute { operation, .. } => operation.bindings.clone(),
-        }
-    }
-
-    fn stage(&self) -> SqlStage {
-        match self {
-            Self::Query { .. } => SqlStage::Query,
-            Self::Parse { .. } => SqlStage::Prepare,
-            Self::Bind { .. } | Self::Execute { .. } => SqlStage::Execute,
-        }
-    }
-}
 
 /// Whether the next message may be taken.
 #[derive(Debug)]
@@ -630,7 +576,7 @@ impl Relay {
         &mut self,
         pending: Pending,
         unit: UnitId,
-        operation: gateway_core::operation::SqlUnit,
+        operation: SqlUnit,
         analysed: Analysed,
         obligations: Obligations,
         turn: &mut Turn<'_, Bytes>,
@@ -696,80 +642,6 @@ impl Relay {
             }
         }
     }
-}
-
-/// What stands for the operation of an Execute whose portal isn't known yet.
-fn unknown_unit() -> gateway_core::operation::SqlUnit {
-    use gateway_core::{catalogue::CatalogueVersion, operation as op};
-    op::SqlUnit {
-        stage: SqlStage::Execute,
-        text: Arc::from(""),
-        analysis: Arc::new(op::Analysis {
-            statements: Vec::new(),
-            effects: Vec::new(),
-            inspection: op::Inspection::Opaque {
-                reason: "unknown portal".into(),
-            },
-            facts: op::SqlFacts::default(),
-            classified: op::ClassifiedUse::default(),
-            sensitive: Vec::new(),
-            catalogue: CatalogueVersion(Digest([0; 32])),
-        }),
-        bindings: None,
-        in_transaction: false,
-    }
-}
-
-/// Digest and readable form of a Bind's values.
-fn bindings(bind: &Bind<'_>) -> Bindings {
-    let mut input = Vec::new();
-    let mut shown = Vec::with_capacity(bind.parameters.len());
-    let format_of = |index: usize| match bind.parameter_formats.len() {
-        0 => Format::Text,
-        1 => bind.parameter_formats.iter().next().unwrap_or(Format::Text),
-        _ => bind
-            .parameter_formats
-            .iter()
-            .nth(index)
-            .unwrap_or(Format::Text),
-    };
-    for (index, value) in bind.parameters.iter().enumerate() {
-        let format = format_of(index);
-        input.push(u8::from(format == Format::Binary));
-        let Some(value) = value else {
-            input.push(0);
-            shown.push(None);
-            continue;
-        };
-        input.push(1);
-        input.extend_from_slice(&(value.len() as u64).to_be_bytes());
-        input.extend_from_slice(value);
-        shown.push(Some(readable(value, format)));
-    }
-    Bindings {
-        digest: Digest::of(&input),
-        shown,
-    }
-}
-
-fn readable(value: &[u8], format: Format) -> String {
-    let cut = value.get(..SHOWN_BYTES_MAX).unwrap_or(value);
-    let text = std::str::from_utf8(cut)
-        .ok()
-        .filter(|_| format == Format::Text);
-    let mut shown = match text {
-        Some(text) => text.to_owned(),
-        None => cut.iter().fold("\\x".to_owned(), |mut hex, byte| {
-            use std::fmt::Write;
-            // Writing to a String can't fail.
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        }),
-    };
-    if cut.len() < value.len() {
-        shown.push('…');
-    }
-    shown
 }
 
 /// What the target takes, or ignores, while it copies (PostgreSQL 18, "COPY Operations").

@@ -15,11 +15,7 @@ use gateway_core::{
 };
 
 use super::{
-    agent::{Pending, Step},
-    cache::Cache,
-    login::Established,
-    names::Names,
-    plan::Plan,
+    agent::Step, cache::Cache, login::Established, names::Names, pending::Pending, plan::Plan,
     words,
 };
 use crate::postgres::{

@@ -3,7 +3,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use gateway_core::{
-    record::{CompletedCommand, Outcome},
+    record::{CompletedCommand, Outcome, STATEMENTS_LISTED_MAX},
     wire::{Side, Turn, WireError},
 };
 
@@ -25,9 +25,6 @@ use crate::postgres::{
 
 /// Rebuilt bytes that are delivered at the latest.
 const REBUILT_BYTES_MAX: usize = 64 << 10;
-
-/// Completed commands of one unit that are recorded one by one; the counters count them all.
-const COMMANDS_MAX: usize = 1024;
 
 /// What becomes of a message of the target.
 enum Delivery {
@@ -433,7 +430,7 @@ impl Relay {
         };
         if let Some(command) = command {
             live.counters.rows_affected += affected(&command);
-            if live.commands.len() < COMMANDS_MAX {
+            if live.commands.len() < STATEMENTS_LISTED_MAX {
                 live.commands.push(command);
             }
         }
