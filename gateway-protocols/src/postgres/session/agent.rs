@@ -12,7 +12,7 @@ use gateway_core::{
 };
 
 use super::{
-    names::{Meaning, Portal, Statement},
+    names::{Meaning, Portal, Statement, known_as},
     pending::{Pending, bindings, unknown_unit},
     relay::{InParts, Live, Relay, Result, Waiting},
     words,
@@ -239,7 +239,7 @@ impl Relay {
             Ok(text) => text,
             Err(error) => return Err(self.broken(turn, error.to_string())),
         };
-        let name = frames.slice_ref(parse.statement);
+        let name = frames.slice_ref(known_as(parse.statement));
         if self.names.len() >= self.prepared_max {
             let denial = Denial::new(Reason::Limit, "too many prepared statements and portals")
                 .with_hint("Close some of them.");
@@ -272,7 +272,7 @@ impl Relay {
         frames: Bytes,
         turn: &mut Turn<'_, Bytes>,
     ) -> Result<Step> {
-        let portal = frames.slice_ref(bind.portal);
+        let portal = frames.slice_ref(known_as(bind.portal));
         let pending = Pending::Bind {
             bindings: Some(bindings(bind)),
             text: Arc::from(""),
@@ -292,7 +292,7 @@ impl Relay {
             bindings: None,
             text: Arc::from(""),
             in_parts: true,
-            portal: head.slice_ref(portal),
+            portal: head.slice_ref(known_as(portal)),
             frames: head.clone(),
         };
         self.bind_to(statement, pending, turn)
@@ -305,7 +305,7 @@ impl Relay {
         mut pending: Pending,
         turn: &mut Turn<'_, Bytes>,
     ) -> Result<Step> {
-        let found = match self.names.statement(statement, &self.replies) {
+        let found = match self.names.statement(known_as(statement), &self.replies) {
             Meaning::Known(found) => found,
             Meaning::Undecided => return Ok(Step::Wait(self.await_replies(pending, turn))),
             Meaning::Unknown => {
@@ -339,7 +339,7 @@ impl Relay {
         frames: Bytes,
         turn: &mut Turn<'_, Bytes>,
     ) -> Result<Step> {
-        let name = frames.slice_ref(execute.portal);
+        let name = frames.slice_ref(known_as(execute.portal));
         let portal = match self.names.portal(&name, &mut self.replies) {
             Meaning::Known(portal) => portal.clone(),
             Meaning::Undecided => {
@@ -441,6 +441,7 @@ impl Relay {
         let reply = match describe.0 {
             Named::Statement(_) => Reply::DescribeStatement,
             Named::Portal(name) => {
+                let name = known_as(name);
                 self.mark_described(name);
                 Reply::DescribePortal(frames.slice_ref(name))
             }
@@ -452,8 +453,8 @@ impl Relay {
 
     fn on_close(&mut self, close: &Close<'_>, frames: Bytes, turn: &mut Turn<'_, Bytes>) -> Step {
         let reply = match close.0 {
-            Named::Statement(name) => Reply::CloseStatement(frames.slice_ref(name)),
-            Named::Portal(name) => Reply::ClosePortal(frames.slice_ref(name)),
+            Named::Statement(name) => Reply::CloseStatement(frames.slice_ref(known_as(name))),
+            Named::Portal(name) => Reply::ClosePortal(frames.slice_ref(known_as(name))),
         };
         turn.pass(Control::Delimiter, frames);
         self.replies.push(Expected::plain(reply));

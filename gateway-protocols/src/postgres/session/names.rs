@@ -46,6 +46,16 @@ impl Portal {
     }
 }
 
+/// Bytes of a name that the server tells names apart by: `NAMEDATALEN` - 1 (PostgreSQL 18,
+/// "Identifiers and Key Words"; the hash tables of `prepare.c` and `portalmem.c` compare no more).
+const NAME_BYTES: usize = 63;
+
+/// The name as the server knows it. Two longer names that begin alike are one there, and must be
+/// one here: else a Bind could be decided by another statement than the one that runs.
+pub(super) fn known_as(name: &[u8]) -> &[u8] {
+    name.get(..NAME_BYTES).unwrap_or(name)
+}
+
 /// What a name means now.
 #[derive(Debug)]
 pub(super) enum Meaning<T> {
