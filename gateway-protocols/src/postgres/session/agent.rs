@@ -587,6 +587,9 @@ impl Relay {
             obligations,
             ..Live::default()
         };
+        if live.prepares() {
+            self.names.forget_statements();
+        }
         let copies_in = live.copies_in();
         self.live.insert(unit, live);
         match pending {

@@ -149,6 +149,12 @@ impl Names {
         self.statements.insert(name, statement);
     }
 
+    /// SQL's own PREPARE was let through: statements share one space of names with it, so what any
+    /// of them means isn't known any more.
+    pub(super) fn forget_statements(&mut self) {
+        self.statements.clear();
+    }
+
     pub(super) fn close_statement(&mut self, name: &[u8]) {
         self.statements.remove(name);
     }

@@ -121,6 +121,18 @@ impl Live {
         })
     }
 
+    /// Whether it may give a statement's name another meaning by SQL's own PREPARE.
+    pub(super) fn prepares(&self) -> bool {
+        self.operation.as_ref().is_some_and(|sql| {
+            sql.stage != SqlStage::Prepare
+                && sql
+                    .analysis
+                    .statements
+                    .iter()
+                    .any(|s| s.command == "PREPARE")
+        })
+    }
+
     pub(super) fn copies_in(&self) -> bool {
         self.operation.as_ref().is_some_and(|sql| {
             sql.analysis
@@ -442,6 +454,10 @@ impl Relay {
             live.counters.values_masked = live.masked.values().map(|count| count.masked).sum();
             if matches!(outcome, Outcome::Completed) && live.changes_catalogue() {
                 self.catalogue_changed = true;
+            }
+            if live.prepares() {
+                // Once more: a definition that was under way has been confirmed meanwhile.
+                self.names.forget_statements();
             }
             self.names.unit_finished(unit, &mut self.replies);
             let end = UnitEnd {
