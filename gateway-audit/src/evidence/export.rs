@@ -6,13 +6,13 @@ use std::path::Path;
 
 use gateway_core::time::Wall;
 use serde_json::Value;
-use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, DateTime, System, ZipWriter};
 
 use super::leaf::{Leaf, Range};
 use super::populations::populations;
 use super::tables::{TABLES, Table};
-use super::{to_csv, to_jsonl};
+use super::{FILE_BYTES_MAX, to_csv, to_jsonl};
 use crate::json::{self, hex};
 use crate::log::{Entry, Position, ReadError, Salt, Stored, last_checkpoint, read, read_frame};
 use crate::note::{Checkpoint, VerifierKey};
@@ -73,6 +73,12 @@ pub enum ExportError {
     TooLarge {
         /// The bound.
         leaves_max: usize,
+    },
+    /// A file of the package would be longer than [`FILE_BYTES_MAX`].
+    #[error("`{name}` would be longer than {FILE_BYTES_MAX} bytes: export shorter periods")]
+    FileTooLarge {
+        /// Its name.
+        name: String,
     },
     /// The package can't be written.
     #[error("the package can't be written: {0}")]
@@ -357,6 +363,15 @@ fn stream(
     Ok(out)
 }
 
+/// How every file is kept: stored, and with nothing that depends on where or when a package is made.
+/// The same contents compress to many streams, and stored to one: no bit of a package is free.
+pub(crate) fn file_options() -> SimpleFileOptions {
+    SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Stored)
+        .last_modified_time(DateTime::default())
+        .system(System::Unix)
+}
+
 struct Packed {
     len: u64,
     hash: [u8; 32],
@@ -369,11 +384,12 @@ struct Package<W: Write + Seek> {
 
 impl<W: Write + Seek> Package<W> {
     fn add(&mut self, name: &str, contents: &[u8]) -> Result<(), ExportError> {
-        // The default time stamp is the format's first day: packages don't depend on when they are made.
-        self.zip
-            .start_file(name, SimpleFileOptions::default().large_file(true))?;
-        self.zip.write_all(contents)?;
         let len = u64::try_from(contents.len()).unwrap_or(u64::MAX);
+        if len > FILE_BYTES_MAX {
+            return Err(ExportError::FileTooLarge { name: name.into() });
+        }
+        self.zip.start_file(name, file_options())?;
+        self.zip.write_all(contents)?;
         self.files.insert(
             name.to_owned(),
             Packed {

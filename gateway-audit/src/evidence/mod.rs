@@ -8,9 +8,14 @@
 //! populations.jsonl, .csv     the completeness sheet
 //! recordings/<session>/stream the session's chunks: u64 n, u8 dir, u64 t, u32 len (big-endian), bytes
 //! ```
+//!
+//! The container is a zip file of stored files, in one form: see `verify/container.rs`.
 
 /// The package format that this version writes and verifies.
 pub(crate) const FORMAT: &str = "gateway-evidence-1";
+
+/// Longest file of a package, bytes: a longer one would need other headers in the container.
+pub(crate) const FILE_BYTES_MAX: u64 = u32::MAX as u64 - 1;
 
 mod cells;
 mod csv;
@@ -26,6 +31,8 @@ mod tests;
 
 pub(crate) use cells::Cell;
 pub(crate) use csv::{to_csv, to_jsonl};
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) use export::file_options;
 pub use export::{ExportError, ExportOptions, Exported, Scope, export};
 pub(crate) use leaf::{Leaf, Range};
 pub(crate) use populations::populations;

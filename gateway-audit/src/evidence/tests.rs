@@ -72,14 +72,10 @@ fn unpack(package: &[u8]) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-fn stored() -> zip::write::SimpleFileOptions {
-    zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored)
-}
-
 fn pack(files: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     for (name, contents) in files {
-        zip.start_file(name, stored()).unwrap();
+        zip.start_file(name, file_options()).unwrap();
         zip.write_all(contents).unwrap();
     }
     zip.finish().unwrap().into_inner()

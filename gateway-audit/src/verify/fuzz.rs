@@ -4,11 +4,11 @@
 
 use std::io::{Cursor, Write};
 
-use zip::{CompressionMethod, ZipWriter, result::ZipError, write::SimpleFileOptions};
+use zip::{ZipWriter, result::ZipError};
 
 use super::leaves::{canonical, sha256};
 use super::{Outcome, Trust, Verdict, verify};
-use crate::evidence::FORMAT;
+use crate::evidence::{FORMAT, file_options};
 use crate::json;
 
 /// The files that the input is, after its first part: each ends at a NUL byte, but for the last, which
@@ -95,9 +95,8 @@ fn package(note: &str, files: &[(&str, &[u8])]) -> Result<Vec<u8>, ZipError> {
         o.int("to_us", FOREVER_US);
     });
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
-    let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     for (name, contents) in files.iter().chain([&("manifest.json", &manifest[..])]) {
-        zip.start_file(*name, stored)?;
+        zip.start_file(*name, file_options())?;
         zip.write_all(contents)?;
     }
     Ok(zip.finish()?.into_inner())

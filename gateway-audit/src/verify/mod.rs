@@ -1,12 +1,13 @@
 //! Checks an evidence package offline, with the package and a small trust file.
 //!
-//! The leaf parser, the tree, the signatures, the stream chains, the sums and the CSV reader here are
+//! The container, the leaf parser, the tree, the signatures, the stream chains, the sums and the CSV reader here are
 //! this module's own (sha2, ed25519-dalek): the writer's are not used. The listings are checked twice:
 //! rebuilt by the exporter's pure function of the leaves and compared byte for byte, and row by row
 //! against the leaves they cite, by this module's own reading of the headers.
 
 mod balance;
 mod citations;
+mod container;
 mod csv;
 #[cfg(any(test, feature = "testkit"))]
 pub mod fuzz;

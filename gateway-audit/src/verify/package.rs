@@ -1,11 +1,11 @@
 //! The checks of a package, in the order in which they rest on each other.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{Read, Seek};
 
 use serde_json::Value;
-use zip::ZipArchive;
 
+use super::container::{ContainerError, Member, members};
 use super::leaves::{Hash, Tree, canonical, chain, hex, sha256, unhex};
 use super::signed::{Refused, Signed, open};
 use super::{Outcome, Problems, Trust, Verdict, listings};
@@ -14,9 +14,6 @@ use crate::evidence::{FORMAT, Leaf, Range};
 const MANIFEST: &str = "manifest.json";
 const HEADERS: &str = "leaves/headers.jsonl";
 const BODIES: &str = "leaves/bodies.jsonl";
-
-/// Longest file of a package that is read, bytes.
-const FILE_BYTES_MAX: u64 = 4 << 30;
 
 pub(super) fn check(
     package: impl Read + Seek,
@@ -66,48 +63,35 @@ pub(super) fn check(
     verdict
 }
 
-/// The archive's files, each read at most once into the checks.
+/// The package's files, each read at most once into the checks.
 pub(super) struct Files<P: Read + Seek> {
-    archive: ZipArchive<P>,
-    /// What is in the archive, and whether a check has used it.
-    used: BTreeMap<String, bool>,
+    package: P,
+    /// What is in it, and whether a check has used it.
+    members: BTreeMap<String, (Member, bool)>,
     /// What the manifest says is in it.
     listed: BTreeSet<String>,
 }
 
 impl<P: Read + Seek> Files<P> {
     fn open(mut package: P, problems: &mut Problems) -> Option<Self> {
-        let directory = ZipArchive::new(&mut package).ok().map(|archive| {
-            let start = archive.central_directory_start();
-            (archive.len(), archive.offset(), start)
-        });
-        if let Some((len, offset, start)) = directory
-            && (offset != 0
-                || !matches!(directory_entries(&mut package, start), Ok(entries) if entries == len))
-        {
-            let what = "two files of the archive have one name, or bytes are in front of it";
-            problems.wrong("package", None, None, what);
-            return None;
-        }
-        let archive = match ZipArchive::new(package) {
-            Ok(archive) => archive,
+        let listing = match members(&mut package) {
+            Ok(listing) => listing,
             Err(error) => {
-                problems.wrong(
-                    "package",
-                    None,
-                    None,
-                    format!("not a readable zip file: {error}"),
-                );
+                problems.wrong("package", None, None, error.to_string());
                 return None;
             }
         };
-        let used = archive
-            .file_names()
-            .map(|name| (name.to_owned(), false))
-            .collect();
+        let mut members = BTreeMap::new();
+        for member in listing {
+            let name = member.name.clone();
+            if members.insert(name.clone(), (member, false)).is_some() {
+                problems.wrong(&name, None, None, "two files of the package have this name");
+                return None;
+            }
+        }
         Some(Self {
-            archive,
-            used,
+            package,
+            members,
             listed: BTreeSet::new(),
         })
     }
@@ -115,7 +99,7 @@ impl<P: Read + Seek> Files<P> {
     /// A file's contents. Its absence is a loss when the manifest lists it, which was said when
     /// hashes were checked; else somebody removed it from the manifest too.
     pub(super) fn read(&mut self, name: &str, problems: &mut Problems) -> Option<Vec<u8>> {
-        let Some(used) = self.used.get_mut(name) else {
+        let Some((_, used)) = self.members.get_mut(name) else {
             if !self.listed.contains(name) {
                 let what = "a package holds this file, and neither this one nor its manifest does";
                 problems.wrong(name, None, None, what);
@@ -124,48 +108,39 @@ impl<P: Read + Seek> Files<P> {
         };
         *used = true;
         match self.contents(name) {
-            Ok(contents) => Some(contents),
-            Err(what) => {
-                problems.wrong(name, None, None, what);
+            Some(Ok(contents)) => Some(contents),
+            Some(Err(error)) => {
+                problems.wrong(name, None, None, error.to_string());
                 None
             }
+            None => None,
         }
     }
 
-    fn contents(&mut self, name: &str) -> Result<Vec<u8>, String> {
-        let file = self
-            .archive
-            .by_name(name)
-            .map_err(|error| error.to_string())?;
-        let mut contents = Vec::new();
-        file.take(FILE_BYTES_MAX + 1)
-            .read_to_end(&mut contents)
-            .map_err(|error| error.to_string())?;
-        if contents.len() as u64 > FILE_BYTES_MAX {
-            return Err("the file is too long".into());
-        }
-        Ok(contents)
+    /// A file's contents; `None` when it isn't there.
+    fn contents(&mut self, name: &str) -> Option<Result<Vec<u8>, ContainerError>> {
+        let (member, _) = self.members.get(name)?;
+        Some(member.contents(&mut self.package))
     }
 
     fn check_hashes(&mut self, manifest: &Manifest, problems: &mut Problems) {
         self.listed = manifest.files.keys().cloned().collect();
         for (name, (len, hash)) in &manifest.files {
-            if !self.used.contains_key(name) {
-                problems.missing(
-                    name,
-                    None,
-                    "the manifest lists it, and it is not in the package",
-                );
-                continue;
-            }
             match self.contents(name) {
-                Ok(contents) if contents.len() as u64 == *len && sha256(&[&contents]) == *hash => {}
-                Ok(_) => problems.wrong(name, None, None, "its SHA-256 is not the manifest's"),
-                Err(what) => problems.wrong(name, None, None, what),
+                Some(Ok(contents))
+                    if contents.len() as u64 == *len && sha256(&[&contents]) == *hash => {}
+                Some(Ok(_)) => {
+                    problems.wrong(name, None, None, "its SHA-256 is not the manifest's")
+                }
+                Some(Err(error)) => problems.wrong(name, None, None, error.to_string()),
+                None => {
+                    let what = "the manifest lists it, and it is not in the package";
+                    problems.missing(name, None, what);
+                }
             }
         }
         for name in self
-            .used
+            .members
             .keys()
             .filter(|name| *name != MANIFEST && !manifest.files.contains_key(*name))
         {
@@ -174,33 +149,9 @@ impl<P: Read + Seek> Files<P> {
     }
 
     fn unread(&self, problems: &mut Problems) {
-        for (name, _) in self.used.iter().filter(|(_, used)| !**used) {
+        for (name, _) in self.members.iter().filter(|(_, (_, used))| !used) {
             problems.wrong(name, None, None, "nothing in the log accounts for it");
         }
-    }
-}
-
-/// The number of entries that the central directory at `start` really has (PKWARE APPNOTE 6.3.10, section
-/// 4.3.12, "Central directory structure"): a reader that keeps files by name doesn't see a second one
-/// of the same name, and other tools may unpack that one.
-fn directory_entries(package: &mut (impl Read + Seek), start: u64) -> io::Result<usize> {
-    package.seek(SeekFrom::Start(start))?;
-    let mut directory = BufReader::new(package);
-    let mut entries = 0;
-    loop {
-        let mut signature = [0; 4];
-        directory.read_exact(&mut signature)?;
-        if signature != *b"PK\x01\x02" {
-            return Ok(entries);
-        }
-        let mut fixed = [0; 42];
-        directory.read_exact(&mut fixed)?;
-        let lengths = fixed.get(24..30).unwrap_or_default().chunks_exact(2);
-        let variable: i64 = lengths
-            .filter_map(|length| Some(i64::from(u16::from_le_bytes(length.try_into().ok()?))))
-            .sum();
-        directory.seek_relative(variable)?;
-        entries += 1;
     }
 }
 
@@ -222,7 +173,7 @@ struct Manifest {
 
 impl Manifest {
     fn read<P: Read + Seek>(files: &mut Files<P>, problems: &mut Problems) -> Option<Self> {
-        if !files.used.contains_key(MANIFEST) {
+        if !files.members.contains_key(MANIFEST) {
             problems.missing(MANIFEST, None, "the file is not in the package");
             return None;
         }
@@ -242,7 +193,9 @@ impl Manifest {
     fn parse(value: &Value) -> Option<Self> {
         let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
         let int = |name: &str| value.get(name).and_then(Value::as_u64);
-        if text("format")? != FORMAT || !members(value)?.all(|member| MEMBERS.contains(&member)) {
+        if text("format")? != FORMAT
+            || !member_names(value)?.all(|member| MEMBERS.contains(&member))
+        {
             return None;
         }
         let bodies = match text("bodies")?.as_str() {
@@ -252,7 +205,7 @@ impl Manifest {
         };
         let mut files = BTreeMap::new();
         for file in value.get("files")?.as_array()? {
-            if !members(file)?.all(|member| FILE_MEMBERS.contains(&member)) {
+            if !member_names(file)?.all(|member| FILE_MEMBERS.contains(&member)) {
                 return None;
             }
             let entry = (
@@ -307,7 +260,7 @@ const MEMBERS: [&str; 13] = [
 ];
 const FILE_MEMBERS: [&str; 3] = ["bytes", "name", "sha256"];
 
-fn members(value: &Value) -> Option<impl Iterator<Item = &str>> {
+fn member_names(value: &Value) -> Option<impl Iterator<Item = &str>> {
     Some(value.as_object()?.keys().map(String::as_str))
 }
 
@@ -571,7 +524,7 @@ fn bodies<P: Read + Seek>(
 /// A body line whose hash and length are those in its leaf's header.
 fn body(line: &[u8], range: &Range) -> Option<(u64, Value)> {
     let line = canonical(line)?;
-    if members(&line)?.count() != 3 {
+    if member_names(&line)?.count() != 3 {
         return None;
     }
     let (text, index) = (line.get("body")?.as_str()?, line.get("i")?.as_u64()?);
