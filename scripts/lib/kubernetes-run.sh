@@ -16,7 +16,8 @@
 #   ADMIN_KUBECONFIG             the same for kubectl
 #   AUDIT_LOG                    one JSON line when an answer has begun (watches) and one when it has ended
 #   NAMESPACE                    shop: with secret/database and configmap/settings; the group `agents`
-#                                has the role `edit` in it, the user `writer` may only patch secrets
+#                                may do everything in it with the core and apps groups, the user
+#                                `writer` may patch its secrets and do nothing else
 #
 # Both programs die with the script, however it ends. There is no controller and no node: Pods stay
 # pending, namespaces get no service account and don't vanish when deleted.
@@ -25,6 +26,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$root/scripts/lib/kubernetes-home.sh"
 source "$root/scripts/lib/tls.sh"
 
+rbac=/apis/rbac.authorization.k8s.io/v1
 children=() temporary=''
 
 # shellcheck disable=SC2317 # reached by the trap
@@ -139,15 +141,31 @@ current-context: real
 YAML
 }
 
+# grant KIND NAME RULE: lets the subject do so in the namespace.
+grant() {
+  create "$rbac/namespaces/shop/roles" <<YAML
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: $2}
+rules: [$3]
+YAML
+  create "$rbac/namespaces/shop/rolebindings" <<YAML
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: $2}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: $2}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: $1, name: $2}]
+YAML
+}
+
 arrange() {
-  local rbac=/apis/rbac.authorization.k8s.io/v1
-  create $rbac/clusterroles <<'YAML'
+  create "$rbac/clusterroles" <<'YAML'
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: gateway}
 rules: [{apiGroups: [""], resources: [users, groups], verbs: [impersonate]}]
 YAML
-  create $rbac/clusterrolebindings <<'YAML'
+  create "$rbac/clusterrolebindings" <<'YAML'
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
 metadata: {name: gateway}
@@ -171,26 +189,9 @@ kind: ConfigMap
 metadata: {name: settings}
 data: {colour: blue}
 YAML
-  create $rbac/namespaces/shop/rolebindings <<'YAML'
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: agents}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: edit}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: agents}]
-YAML
-  create $rbac/namespaces/shop/roles <<'YAML'
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {name: writer}
-rules: [{apiGroups: [""], resources: [secrets], verbs: [patch]}]
-YAML
-  create $rbac/namespaces/shop/rolebindings <<'YAML'
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: writer}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: writer}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: writer}]
-YAML
+  # Roles of our own: `edit` and its like stay empty without the controller that aggregates them.
+  grant Group agents '{apiGroups: ["", apps], resources: ["*"], verbs: ["*"]}'
+  grant User writer '{apiGroups: [""], resources: [secrets], verbs: [patch]}'
 }
 
 case ${1:-} in
