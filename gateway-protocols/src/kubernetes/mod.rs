@@ -6,6 +6,7 @@
 //! Source of truth: Kubernetes 1.32, "Kubernetes API Concepts" and
 //! `k8s.io/apiserver/pkg/endpoints/request`; RFC 6455 for [`frame`].
 
+pub mod frame;
 pub mod message;
 pub mod session;
 
