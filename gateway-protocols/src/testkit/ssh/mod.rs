@@ -1,0 +1,1 @@
+//! SSH under test: its wire, a fake host that answers as OpenSSH does, and an agent's messages.
