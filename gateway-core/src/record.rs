@@ -4,6 +4,8 @@
 //! position that is safe under the target's durability, and nothing that the gate queued after a
 //! piece of evidence leaves before that acknowledgement.
 
+mod moment;
+
 use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
@@ -19,6 +21,8 @@ use crate::{
     target::{Durability, Target},
     time::{Now, Wall},
 };
+
+pub use moment::{MOMENT_BYTES_MAX, Moment, MomentError, Track};
 
 /// One piece of evidence of a session.
 #[derive(Clone, Debug)]
@@ -77,7 +81,7 @@ pub enum Entry {
     AuthAccepted {
         /// Whose it is.
         principal: Principal,
-        /// How it was presented: `token-as-password`.
+        /// How it was presented: [`crate::wire::Credential::method`].
         method: &'static str,
     },
     /// A login was refused.
@@ -173,10 +177,7 @@ impl Entry {
 }
 
 fn text_len(operation: &Operation) -> usize {
-    match operation {
-        Operation::Session(_) => 0,
-        Operation::Sql(unit) => unit.text.len(),
-    }
+    operation.text().len()
 }
 
 /// A session that opened.

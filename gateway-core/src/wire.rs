@@ -128,8 +128,8 @@ pub enum Question {
     Authenticate {
         /// The user name the client claims.
         claimed_user: String,
-        /// The token.
-        secret: SecretString,
+        /// What it shows.
+        credential: Credential,
     },
     /// What does this text do? -> [`Answer::Analysed`].
     AnalyseSql {
@@ -167,6 +167,30 @@ pub enum Question {
         /// What it was given for.
         digest: crate::id::Digest,
     },
+}
+
+/// What an agent proves itself with.
+#[derive(Clone, Debug)]
+pub enum Credential {
+    /// An Entra token in the place of a password.
+    Password(SecretString),
+    /// An Entra token as bearer (RFC 6750, section 2.1).
+    Bearer(SecretString),
+    /// An OpenSSH user certificate that the gateway gave for a token, in its wire form
+    /// (OpenSSH 9.2, `PROTOCOL.certkeys`). The peer has proved that it holds the certified key.
+    Certificate(Vec<u8>),
+}
+
+impl Credential {
+    /// How it is named in evidence.
+    #[must_use]
+    pub const fn method(&self) -> &'static str {
+        match self {
+            Self::Password(_) => "token-as-password",
+            Self::Bearer(_) => "bearer-token",
+            Self::Certificate(_) => "ssh-certificate",
+        }
+    }
 }
 
 /// The answer to a [`Question`].
@@ -269,11 +293,14 @@ pub enum Control {
 }
 
 /// A question of the gateway's own to the target. A closed set; no agent text, at most the name of
-/// an object that the agent made in its own session.
+/// an object that the agent made in its own session, or the path that is asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe {
     /// Which columns, of which origin and format, will this portal return?
     DescribePortal,
+    /// Where does the file server resolve this path of the agent's to? Opening the file server for
+    /// such questions is part of the first one.
+    ResolvePath,
 }
 
 /// A peer broke the protocol. Sticky: the session is over.

@@ -1,277 +1,59 @@
-//! One connection of a session: plain, in a TLS handshake, or TLS.
+//! What a driver needs of a connection.
 
 use std::{
-    collections::VecDeque,
-    future::Future,
-    io::{self, IoSlice},
-    pin::{Pin, pin},
-    task::{Context, Poll, ready},
+    io,
+    task::{Context, Poll},
 };
 
-use bytes::{Buf, Bytes, BytesMut};
-use futures_util::future::BoxFuture;
-use tokio::{
-    io::{AsyncReadExt, AsyncWrite},
-    net::TcpStream,
-};
-use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+use crate::wire::{Payload, TlsFacts};
 
-use crate::wire::TlsFacts;
+/// One connection of a session, in the form in which its wire sees it. Nothing here waits: every
+/// `poll_` method does what it can, and registers the task for the rest.
+pub trait Link: Send + 'static {
+    /// What arrives: the wire's `Inbound`.
+    type Inbound;
+    /// What leaves: the wire's `Outbound`.
+    type Outbound: Payload;
 
-/// Room made before each read, bytes. Given back when the connection idles.
-const READ_BYTES: usize = 32 << 10;
-/// Buffers per vectored write.
-const SLICES_MAX: usize = 32;
+    /// What arrived and wasn't taken yet.
+    fn input(&mut self) -> &mut Self::Inbound;
 
-type Handshake = BoxFuture<'static, io::Result<(TlsStream<TcpStream>, TlsFacts)>>;
+    /// How much of it there is: bytes or events.
+    fn buffered(&self) -> usize;
 
-enum Stream {
-    /// Not open yet, or gone.
-    Absent,
-    Plain(TcpStream),
-    /// A handshake that starts once the output before it is written.
-    Upgrading(TcpStream, Upgrade),
-    Handshake(Handshake),
-    Tls(Box<TlsStream<TcpStream>>),
-}
+    /// Queues output. The driver keeps its amount near its high-water mark.
+    fn write(&mut self, data: Self::Outbound);
 
-enum Upgrade {
-    Accept(TlsAcceptor),
-    Connect(TlsConnector, rustls::pki_types::ServerName<'static>),
-    Impossible,
-}
+    /// Weight of the queued output, bytes.
+    fn output_weight(&self) -> usize;
 
-pub(super) struct Link {
-    stream: Stream,
-    pub(super) input: BytesMut,
-    output: VecDeque<Bytes>,
-    output_bytes: usize,
-    /// Bytes may sit in the TLS session until they are flushed.
-    flush: bool,
-    /// No more will be read.
-    ended: bool,
-    /// No more will be written once the output is: shut the connection down.
-    finish: bool,
-}
-
-impl Link {
-    pub(super) fn open(socket: TcpStream) -> Self {
-        // Latency matters more than packets; the writes are batched here already.
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
-        }
-        Self {
-            stream: Stream::Plain(socket),
-            ..Self::absent()
-        }
-    }
-
-    pub(super) fn absent() -> Self {
-        Self {
-            stream: Stream::Absent,
-            input: BytesMut::new(),
-            output: VecDeque::new(),
-            output_bytes: 0,
-            flush: false,
-            ended: false,
-            finish: false,
-        }
-    }
-
-    pub(super) fn write(&mut self, data: Bytes) {
-        if !data.is_empty() {
-            self.output_bytes += data.len();
-            self.output.push_back(data);
-        }
-    }
-
-    pub(super) fn output_bytes(&self) -> usize {
-        self.output_bytes
-    }
-
-    /// Whether reading is over, or hasn't begun.
-    pub(super) fn is_ended(&self) -> bool {
-        self.ended || !matches!(self.stream, Stream::Plain(_) | Stream::Tls(_))
-    }
+    /// Whether reading is over, or impossible for now.
+    fn is_ended(&self) -> bool;
 
     /// Whether the peer has closed its side.
-    pub(super) fn is_at_end(&self) -> bool {
-        self.ended
-    }
+    fn is_at_end(&self) -> bool;
 
-    pub(super) fn finish(&mut self) {
-        self.finish = true;
-    }
+    /// Close, once the output is written.
+    fn finish(&mut self);
 
-    /// Whether everything is written and the connection shut down, or gone.
-    pub(super) fn is_drained(&self) -> bool {
-        matches!(self.stream, Stream::Absent)
-    }
+    /// Whether everything is written and the connection closed, or gone.
+    fn is_drained(&self) -> bool;
 
     /// The peer is gone: nothing more can be written.
-    pub(super) fn discard(&mut self) {
-        self.output.clear();
-        self.output_bytes = 0;
-        self.flush = false;
-        if self.finish {
-            self.stream = Stream::Absent;
-        }
-    }
+    fn discard(&mut self);
 
-    pub(super) fn accept_tls(&mut self, acceptor: Option<TlsAcceptor>) {
-        self.upgrade(acceptor.map_or(Upgrade::Impossible, Upgrade::Accept));
-    }
-
-    pub(super) fn connect_tls(
-        &mut self,
-        connector: Option<(TlsConnector, rustls::pki_types::ServerName<'static>)>,
-    ) {
-        self.upgrade(match connector {
-            Some((connector, name)) => Upgrade::Connect(connector, name),
-            None => Upgrade::Impossible,
-        });
-    }
-
-    fn upgrade(&mut self, upgrade: Upgrade) {
-        self.stream = match std::mem::replace(&mut self.stream, Stream::Absent) {
-            Stream::Plain(socket) => Stream::Upgrading(socket, upgrade),
-            other => other,
-        };
-    }
-
-    /// Drives a handshake; ready once, when it is done.
-    pub(super) fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<TlsFacts>> {
-        if matches!(self.stream, Stream::Upgrading(..)) && self.output.is_empty() {
-            self.stream = match std::mem::replace(&mut self.stream, Stream::Absent) {
-                Stream::Upgrading(socket, upgrade) => Stream::Handshake(handshake(socket, upgrade)),
-                other => other,
-            };
-        }
-        let Stream::Handshake(handshake) = &mut self.stream else {
-            return Poll::Pending;
-        };
-        match ready!(handshake.as_mut().poll(cx)) {
-            Ok((stream, facts)) => {
-                self.stream = Stream::Tls(Box::new(stream));
-                Poll::Ready(Ok(facts))
-            }
-            Err(error) => {
-                self.stream = Stream::Absent;
-                self.discard();
-                Poll::Ready(Err(error))
-            }
-        }
-    }
-
-    /// Reads once into the input. An idle connection keeps no buffer.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.input.reserve(READ_BYTES);
-        let result = match &mut self.stream {
-            Stream::Plain(socket) => pin!(socket.read_buf(&mut self.input)).poll(cx),
-            Stream::Tls(stream) => pin!(stream.read_buf(&mut self.input)).poll(cx),
-            Stream::Absent | Stream::Upgrading(..) | Stream::Handshake(_) => Poll::Pending,
-        };
-        match result {
-            Poll::Ready(Ok(read)) => self.ended = read == 0,
-            Poll::Ready(Err(_)) => self.ended = true,
-            Poll::Pending if self.input.is_empty() => self.input = BytesMut::new(),
-            Poll::Pending => {}
-        }
-        result
-    }
+    /// Reads once into the input. Ready with the weight of what arrived; 0 at the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>>;
 
     /// Writes what there is. Ready with `true` when something moved.
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let mut wrote = false;
-        while !self.output.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let mut count = 0;
-            for (slot, data) in slices.iter_mut().zip(&self.output) {
-                *slot = IoSlice::new(data);
-                count += 1;
-            }
-            let slices = slices.get(..count).unwrap_or_default();
-            let written = match &mut self.stream {
-                Stream::Plain(socket) | Stream::Upgrading(socket, _) => {
-                    Pin::new(socket).poll_write_vectored(cx, slices)
-                }
-                Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
-                Stream::Absent | Stream::Handshake(_) => Poll::Pending,
-            };
-            match written {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(written)) => {
-                    self.consume_output(written);
-                    self.flush = matches!(self.stream, Stream::Tls(_));
-                    wrote = true;
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => break,
-            }
-        }
-        if self.flush
-            && let Stream::Tls(stream) = &mut self.stream
-            && let Poll::Ready(result) = Pin::new(stream.as_mut()).poll_flush(cx)
-        {
-            result?;
-            self.flush = false;
-        }
-        if self.finish && self.output.is_empty() && !self.flush {
-            wrote |= self.poll_shutdown(cx)?;
-        }
-        Poll::Ready(Ok(wrote))
-    }
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>>;
 
-    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        let result = match &mut self.stream {
-            Stream::Absent => return Ok(false),
-            Stream::Plain(socket) | Stream::Upgrading(socket, _) => {
-                Pin::new(socket).poll_shutdown(cx)
-            }
-            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
-            Stream::Handshake(_) => Poll::Ready(Ok(())),
-        };
-        match result {
-            Poll::Ready(_) => {
-                self.stream = Stream::Absent;
-                Ok(true)
-            }
-            Poll::Pending => Ok(false),
-        }
-    }
+    /// Starts TLS once the output before it is written; [`Link::poll_handshake`] tells the rest.
+    /// Links without a TLS of their own have nothing to start.
+    fn start_tls(&mut self) {}
 
-    fn consume_output(&mut self, mut written: usize) {
-        self.output_bytes -= written;
-        while let Some(first) = self.output.front_mut() {
-            if written < first.len() {
-                first.advance(written);
-                return;
-            }
-            written -= first.len();
-            self.output.pop_front();
-        }
+    /// Drives a handshake that was started; ready once, when it is done.
+    fn poll_handshake(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<TlsFacts>> {
+        Poll::Pending
     }
-}
-
-fn handshake(socket: TcpStream, upgrade: Upgrade) -> Handshake {
-    Box::pin(async move {
-        match upgrade {
-            Upgrade::Accept(acceptor) => {
-                let stream = acceptor.accept(socket).await?;
-                Ok((TlsStream::Server(stream), TlsFacts::default()))
-            }
-            Upgrade::Connect(connector, name) => {
-                let stream = connector.connect(name, socket).await?;
-                let certificates = stream.get_ref().1.peer_certificates();
-                let peer_certificate = certificates
-                    .and_then(|chain| chain.first())
-                    .map(|c| c.as_ref().to_vec());
-                Ok((TlsStream::Client(stream), TlsFacts { peer_certificate }))
-            }
-            Upgrade::Impossible => Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "TLS isn't configured",
-            )),
-        }
-    })
 }

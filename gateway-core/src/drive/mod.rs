@@ -1,4 +1,4 @@
-//! The tokio shell: one task per session drives a [`Gate`] over two connections.
+//! The tokio shell: one task per session drives a [`Gate`] over two [`Link`]s.
 //!
 //! Everything happens in one `poll`: actions are carried out, then writes, acknowledgements,
 //! answers and commands, and reads last. No task, channel or lock sits between the two connections;
@@ -6,7 +6,9 @@
 //! high water. Writes are vectored: as many frames per system call as there are.
 
 mod acknowledged;
+mod channel;
 mod link;
+mod tcp;
 
 use std::{
     future::{Future, poll_fn},
@@ -17,10 +19,8 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, Stream, future::BoxFuture, stream::FuturesUnordered};
-use tokio::{net::TcpStream, sync::mpsc, time::Sleep};
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio::{sync::mpsc, time::Sleep};
 
 use crate::{
     approval::{ApprovalRequest, Vote},
@@ -32,8 +32,9 @@ use crate::{
 };
 
 pub use acknowledged::Acknowledged;
-
-use link::Link;
+pub use channel::{ChannelLink, ChannelPeer, channel_link};
+pub use link::Link;
+pub use tcp::{TcpLink, Upgrade};
 
 /// Output waiting on one side above which the other side isn't read, bytes.
 const HIGH_WATER: usize = 256 << 10;
@@ -44,6 +45,9 @@ const ROUNDS_MAX: usize = 32;
 
 /// What one session needs from its surroundings.
 pub trait Services: Send + Sync {
+    /// Both connections of the session.
+    type Link: Link;
+
     /// Both clocks.
     fn now(&self) -> Now;
 
@@ -60,17 +64,14 @@ pub trait Services: Send + Sync {
     fn withdraw_approval(&self, approval: ApprovalId);
 
     /// Opens the target's connection, once the session is routed.
-    fn connect(&self) -> BoxFuture<'static, std::io::Result<TcpStream>>;
+    fn connect(&self) -> BoxFuture<'static, std::io::Result<Self::Link>>;
 
-    /// TLS towards the agent; `None` when the listener has none.
-    fn agent_tls(&self) -> Option<TlsAcceptor>;
-
-    /// TLS towards the target and the name its certificate must bear.
-    fn target_tls(&self) -> Option<(TlsConnector, rustls::pki_types::ServerName<'static>)>;
-
-    /// Sends bytes to the target on a connection of their own.
-    fn aside(&self, data: Bytes);
+    /// Sends to the target on a connection of its own.
+    fn aside(&self, data: Outbound<Self>);
 }
+
+type Inbound<S> = <<S as Services>::Link as Link>::Inbound;
+type Outbound<S> = <<S as Services>::Link as Link>::Outbound;
 
 /// What others tell a running session.
 #[derive(Debug)]
@@ -99,14 +100,14 @@ pub enum Command {
 /// A panic inside is contained: the session is recorded as failed and closed.
 pub async fn run_session<W, S>(
     gate: Gate<W>,
-    agent: TcpStream,
+    agent: S::Link,
     services: Arc<S>,
     acknowledged: Arc<Acknowledged>,
     commands: mpsc::Receiver<Command>,
 ) -> CloseReason
 where
-    W: Wire<Inbound = BytesMut, Outbound = Bytes>,
-    S: Services + ?Sized,
+    W: Wire<Inbound = Inbound<S>, Outbound = Outbound<S>>,
+    S: Services,
 {
     let session = gate.session();
     let mut driver = Driver::new(gate, agent, Arc::clone(&services), acknowledged, commands);
@@ -122,18 +123,27 @@ where
     reason
 }
 
+fn links<'a, L>(
+    agent: &'a mut L,
+    target: &'a mut Option<L>,
+) -> impl Iterator<Item = (Side, &'a mut L)> {
+    let target = target.as_mut().map(|link| (Side::Target, link));
+    std::iter::once((Side::Agent, agent)).chain(target)
+}
+
 type Asking = BoxFuture<'static, (AskId, Answer)>;
 
-struct Driver<W: Wire, S: ?Sized> {
+struct Driver<W: Wire, S: Services> {
     gate: Gate<W>,
     services: Arc<S>,
     acknowledged: Arc<Acknowledged>,
     seen: EvidenceSeq,
     emitted: EvidenceSeq,
     commands: mpsc::Receiver<Command>,
-    agent: Link,
-    target: Link,
-    connecting: Option<BoxFuture<'static, std::io::Result<TcpStream>>>,
+    agent: S::Link,
+    /// Once it is connected.
+    target: Option<S::Link>,
+    connecting: Option<BoxFuture<'static, std::io::Result<S::Link>>>,
     asking: FuturesUnordered<Asking>,
     timer: Option<(Mono, Pin<Box<Sleep>>)>,
     closing: Option<(CloseReason, Pin<Box<Sleep>>)>,
@@ -141,12 +151,12 @@ struct Driver<W: Wire, S: ?Sized> {
 
 impl<W, S> Driver<W, S>
 where
-    W: Wire<Inbound = BytesMut, Outbound = Bytes>,
-    S: Services + ?Sized,
+    W: Wire<Inbound = Inbound<S>, Outbound = Outbound<S>>,
+    S: Services,
 {
     fn new(
         gate: Gate<W>,
-        agent: TcpStream,
+        agent: S::Link,
         services: Arc<S>,
         acknowledged: Arc<Acknowledged>,
         commands: mpsc::Receiver<Command>,
@@ -158,8 +168,8 @@ where
             seen: EvidenceSeq(0),
             emitted: EvidenceSeq(0),
             commands,
-            agent: Link::open(agent),
-            target: Link::absent(),
+            agent,
+            target: None,
             connecting: None,
             asking: FuturesUnordered::new(),
             timer: None,
@@ -182,7 +192,7 @@ where
             progress |= self.poll_read(cx, Side::Agent);
             progress |= self.poll_read(cx, Side::Target);
             if let Some((reason, linger)) = &mut self.closing
-                && ((self.agent.is_drained() && self.target.is_drained())
+                && ((self.agent.is_drained() && self.target.as_ref().is_none_or(Link::is_drained))
                     || linger.as_mut().poll(cx).is_ready())
             {
                 return Poll::Ready(reason.clone());
@@ -196,7 +206,7 @@ where
     }
 
     /// Gives the gate one input, and offers again what it had left untaken.
-    fn handle(&mut self, input: Input<'_, BytesMut>) {
+    fn handle(&mut self, input: Input<'_, Inbound<S>>) {
         let now = self.services.now();
         self.gate.handle(now, input);
         self.offer_rest(now);
@@ -205,19 +215,18 @@ where
     /// Offers untaken input again; an ended side also when there is none left, because its end may
     /// have been waited for.
     fn offer_rest(&mut self, now: Now) {
-        for (from, link) in [
-            (Side::Agent, &mut self.agent),
-            (Side::Target, &mut self.target),
-        ] {
-            if !link.input.is_empty() || link.is_at_end() {
-                self.gate.handle(
-                    now,
-                    Input::Data {
-                        from,
-                        data: &mut link.input,
-                    },
-                );
+        for (from, link) in links(&mut self.agent, &mut self.target) {
+            if link.buffered() > 0 || link.is_at_end() {
+                let data = link.input();
+                self.gate.handle(now, Input::Data { from, data });
             }
+        }
+    }
+
+    fn link(&mut self, side: Side) -> Option<&mut S::Link> {
+        match side {
+            Side::Agent => Some(&mut self.agent),
+            Side::Target => self.target.as_mut(),
         }
     }
 
@@ -225,14 +234,11 @@ where
         let before = self.emitted;
         while let Some(action) = self.next_action(before) {
             match action {
-                Action::Send {
-                    to: Side::Agent,
-                    data,
-                } => self.agent.write(data),
-                Action::Send {
-                    to: Side::Target,
-                    data,
-                } => self.target.write(data),
+                Action::Send { to, data } => {
+                    if let Some(link) = self.link(to) {
+                        link.write(data);
+                    }
+                }
                 Action::Evidence(sequence, evidence) => {
                     self.emitted = sequence;
                     self.services
@@ -247,14 +253,16 @@ where
                 Action::RequestApproval(request) => self.services.request_approval(*request),
                 Action::WithdrawApproval(approval) => self.services.withdraw_approval(approval),
                 Action::Connect => self.connecting = Some(self.services.connect()),
-                Action::StartTls(Side::Agent) => self.agent.accept_tls(self.services.agent_tls()),
-                Action::StartTls(Side::Target) => {
-                    self.target.connect_tls(self.services.target_tls());
+                Action::StartTls(side) => {
+                    if let Some(link) = self.link(side) {
+                        link.start_tls();
+                    }
                 }
                 Action::Aside(data) => self.services.aside(data),
                 Action::Close(reason) => {
-                    self.agent.finish();
-                    self.target.finish();
+                    for (_, link) in links(&mut self.agent, &mut self.target) {
+                        link.finish();
+                    }
                     self.closing = Some((reason, Box::pin(tokio::time::sleep(LINGER))));
                 }
             }
@@ -263,7 +271,7 @@ where
 
     /// The next action. When there is none, the evidence handed over since `before` is flushed, and
     /// what a sink acknowledges at once may bring more.
-    fn next_action(&mut self, before: EvidenceSeq) -> Option<Action<Bytes>> {
+    fn next_action(&mut self, before: EvidenceSeq) -> Option<Action<Outbound<S>>> {
         if let Some(action) = self.gate.poll_action() {
             return Some(action);
         }
@@ -295,10 +303,7 @@ where
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> bool {
         let mut progress = false;
-        for (side, link) in [
-            (Side::Agent, &mut self.agent),
-            (Side::Target, &mut self.target),
-        ] {
+        for (side, link) in links(&mut self.agent, &mut self.target) {
             match link.poll_write(cx) {
                 Poll::Ready(Ok(wrote)) => progress |= wrote,
                 Poll::Ready(Err(error)) => {
@@ -313,14 +318,21 @@ where
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, side: Side) -> bool {
-        let (link, other) = match side {
-            Side::Agent => (&mut self.agent, &self.target),
-            Side::Target => (&mut self.target, &self.agent),
+        let other_weight = match side {
+            Side::Agent => self.target.as_ref().map_or(0, Link::output_weight),
+            Side::Target => self.agent.output_weight(),
+        };
+        let link = match side {
+            Side::Agent => &mut self.agent,
+            Side::Target => match &mut self.target {
+                Some(target) => target,
+                None => return false,
+            },
         };
         if self.closing.is_some()
             || link.is_ended()
-            || other.output_bytes() > HIGH_WATER
-            || !self.gate.wants(side, link.input.len())
+            || other_weight > HIGH_WATER
+            || !self.gate.wants(side, link.buffered())
         {
             return false;
         }
@@ -331,10 +343,7 @@ where
                     self.gate.count_read(read);
                 }
                 let now = self.services.now();
-                let data = match side {
-                    Side::Agent => &mut self.agent.input,
-                    Side::Target => &mut self.target.input,
-                };
+                let data = link.input();
                 self.gate.handle(now, Input::Data { from: side, data });
                 if side == Side::Target {
                     // What the agent sent may have waited for this.
@@ -368,19 +377,16 @@ where
             self.connecting = None;
             progress = true;
             match result {
-                Ok(socket) => {
-                    self.target = Link::open(socket);
+                Ok(link) => {
+                    self.target = Some(link);
                     self.handle(Input::Connected);
                 }
                 Err(error) => self.handle(Input::ConnectFailed(error.to_string())),
             }
         }
         for side in [Side::Agent, Side::Target] {
-            let link = match side {
-                Side::Agent => &mut self.agent,
-                Side::Target => &mut self.target,
-            };
-            let Poll::Ready(result) = link.poll_handshake(cx) else {
+            let Some(Poll::Ready(result)) = self.link(side).map(|link| link.poll_handshake(cx))
+            else {
                 continue;
             };
             progress = true;

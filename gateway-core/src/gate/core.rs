@@ -43,6 +43,8 @@ pub(crate) struct Core<O> {
     pub(super) actions: VecDeque<Action<O>>,
     pub(super) login_deadline: Option<Mono>,
     pub(super) expires: Option<Mono>,
+    /// When the session ends whatever credential is shown.
+    pub(super) session_end: Option<Mono>,
     /// Of the latest input.
     pub(super) now: Wall,
     pub(super) probes: u64,
@@ -80,6 +82,8 @@ pub(super) struct Asked {
 pub(super) enum Purpose {
     /// The wire wants to know.
     Wire,
+    /// The wire wants to know whose credential it is; how it was presented.
+    Authenticate(&'static str),
     /// An approved unit is analysed again.
     Recheck(UnitId),
     /// An approved unit's approval is being used up.
@@ -111,6 +115,7 @@ impl<O: Payload> Core<O> {
             actions: VecDeque::new(),
             login_deadline: None,
             expires: None,
+            session_end: None,
             now: Wall::default(),
             probes: 0,
             bytes_to_agent: 0,
@@ -120,36 +125,45 @@ impl<O: Payload> Core<O> {
         }
     }
 
-    /// Learns what the gate itself needs from an answer on its way to the wire.
-    pub(super) fn learn(&mut self, now: Now, answer: &Answer) {
-        match answer {
-            Answer::Route(Ok(route)) => {
-                self.target = Some(route.target.clone());
-                self.facts.database = route.database.clone();
-            }
-            Answer::Authenticated(Ok(principal)) => {
-                let principal = principal.get().clone();
-                let token_end = now.mono_at(principal.expires_at);
-                let session_end = now.mono.saturating_add(self.limits.session_time_max);
-                self.expires = Some(token_end.min(session_end));
-                self.record(
-                    now,
-                    Entry::AuthAccepted {
-                        principal: principal.clone(),
-                        method: "token-as-password",
-                    },
-                );
-                self.principal = Some(principal);
-            }
-            Answer::Route(Err(_))
-            | Answer::Authenticated(Err(_))
-            | Answer::Analysed(_)
-            | Answer::TargetLogin(_)
-            | Answer::SaltedPassword(_)
-            | Answer::CancelKey { .. }
-            | Answer::Consumed(_)
-            | Answer::Unanswered => {}
+    /// Learns where the session goes.
+    pub(super) fn routed(&mut self, answer: &Answer) {
+        if let Answer::Route(Ok(route)) = answer {
+            self.target = Some(route.target.clone());
+            self.facts.database = route.database.clone();
         }
+    }
+
+    /// Learns whose session it is. A session has one principal for life: a fresh credential of the
+    /// same one prolongs it, and anybody else's is rejected.
+    pub(super) fn authenticated(
+        &mut self,
+        now: Now,
+        answer: Answer,
+        method: &'static str,
+    ) -> Answer {
+        let Answer::Authenticated(Ok(proven)) = &answer else {
+            return answer;
+        };
+        let principal = proven.get().clone();
+        if self
+            .principal
+            .as_ref()
+            .is_some_and(|known| !known.is_same(&principal))
+        {
+            return Answer::Authenticated(Err("another_principal".into()));
+        }
+        let token_end = now.mono_at(principal.expires_at);
+        let session_end = *self
+            .session_end
+            .get_or_insert(now.mono.saturating_add(self.limits.session_time_max));
+        self.expires = Some(token_end.min(session_end));
+        let accepted = Entry::AuthAccepted {
+            principal: principal.clone(),
+            method,
+        };
+        self.record(now, accepted);
+        self.principal = Some(principal);
+        answer
     }
 
     pub(super) fn decide(

@@ -40,7 +40,10 @@ impl<W: Wire> Gate<W> {
                 // What the text means may have changed while it waited.
                 let question = match operation {
                     Some(Operation::Sql(sql)) => Question::AnalyseSql { text: sql.text },
-                    Some(Operation::Session(_)) | None => return self.rechecked(now, id, None),
+                    Some(Operation::Session(_) | Operation::Command(_) | Operation::Api(_))
+                    | None => {
+                        return self.rechecked(now, id, None);
+                    }
                 };
                 self.core.ask(now, question, Purpose::Recheck(id));
                 return Ok(());
@@ -93,7 +96,9 @@ impl<W: Wire> Gate<W> {
                 );
                 return self.refuse_held(now, id, denial);
             }
-            (Operation::Session(_), _) => operation.clone(),
+            (Operation::Session(_) | Operation::Command(_) | Operation::Api(_), _) => {
+                operation.clone()
+            }
         };
         if self.core.binding_digest(&fresh) != digest {
             let denial = Denial::new(

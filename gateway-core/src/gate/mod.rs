@@ -258,7 +258,11 @@ impl<W: Wire> Gate<W> {
         };
         match asked.purpose {
             Purpose::Wire => {
-                self.core.learn(now, &answer);
+                self.core.routed(&answer);
+                self.notify(now, Event::Answer(id, answer))
+            }
+            Purpose::Authenticate(method) => {
+                let answer = self.core.authenticated(now, answer, method);
                 self.notify(now, Event::Answer(id, answer))
             }
             Purpose::Recheck(unit) => {

@@ -15,7 +15,7 @@ use crate::{
     record::{Direction, Entry},
     target::{Durability, Mode, Target},
     time::Wall,
-    wire::{Analysed, Route},
+    wire::{Analysed, Credential, Route},
 };
 
 type Act = Box<dyn FnOnce(&mut Turn<'_, Bytes>)>;
@@ -61,8 +61,7 @@ impl DecisionPoint for ByText {
     fn decide(&self, _: Now, request: &Request<'_>) -> Decision {
         let rule = RuleId::parse("hold").unwrap();
         let text = match request.operation {
-            Operation::Sql(sql) => sql.text.to_string(),
-            Operation::Session(_) => String::new(),
+            operation => operation.text().to_owned(),
         };
         let verdict = match text.as_str() {
             "deny" => Verdict::Deny(Denial::new(Reason::Forbidden, "no")),
@@ -137,7 +136,7 @@ impl Bench {
         bench.act(|turn| {
             turn.ask(Question::Authenticate {
                 claimed_user: "a".into(),
-                secret: "t".to_owned().into(),
+                credential: Credential::Password("t".to_owned().into()),
             });
         });
         let principal = Authenticated::by_verified_credential(principal(wall));

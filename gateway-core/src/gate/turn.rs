@@ -48,7 +48,18 @@ impl<'a, O: Payload> Turn<'a, O> {
     /// Asks the shell. The answer arrives as [`crate::wire::Event::Answer`], at the latest as
     /// [`crate::wire::Answer::Unanswered`] when [`Limits::ask_time_max`] has passed.
     pub fn ask(&mut self, question: Question) -> AskId {
-        self.core.ask(self.now, question, Purpose::Wire)
+        let purpose = match &question {
+            Question::Authenticate { credential, .. } => Purpose::Authenticate(credential.method()),
+            Question::Route { .. }
+            | Question::AnalyseSql { .. }
+            | Question::TargetLogin
+            | Question::SaltPassword { .. }
+            | Question::CancelKey { .. }
+            | Question::Cancel { .. }
+            | Question::CatalogueChanged
+            | Question::ConsumeApproval { .. } => Purpose::Wire,
+        };
+        self.core.ask(self.now, question, purpose)
     }
 
     /// Tells the shell something that has no answer.
@@ -281,7 +292,10 @@ impl<'a, O: Payload> Turn<'a, O> {
             Operation::Sql(sql) if sql.in_transaction => hold
                 .expires_in
                 .min(self.core.limits.hold_in_transaction_time_max),
-            Operation::Sql(_) | Operation::Session(_) => hold.expires_in,
+            Operation::Sql(_)
+            | Operation::Session(_)
+            | Operation::Command(_)
+            | Operation::Api(_) => hold.expires_in,
         }
     }
 
@@ -495,7 +509,8 @@ impl<O: Payload> Core<O> {
 pub(super) fn check_masks(operation: &Operation, obligations: &Obligations) -> Result<(), Denial> {
     match operation {
         Operation::Sql(sql) => obligations.check(&sql.analysis.classified),
-        Operation::Session(_) => Ok(()),
+        Operation::Api(unit) => obligations.check_fields(&unit.classified),
+        Operation::Session(_) | Operation::Command(_) => Ok(()),
     }
 }
 
@@ -505,15 +520,10 @@ fn is_prepare(operation: &Operation) -> bool {
 
 /// What a reviewer sees: the text, and the values one by one.
 fn shown(operation: &Operation) -> (String, Vec<Option<String>>) {
-    match operation {
-        Operation::Sql(sql) => {
-            let values = sql
-                .bindings
-                .as_ref()
-                .map(|b| b.shown.clone())
-                .unwrap_or_default();
-            (sql.text.to_string(), values)
-        }
-        Operation::Session(_) => (operation.class().to_owned(), Vec::new()),
-    }
+    let text = match operation.text() {
+        "" => operation.class(),
+        text => text,
+    };
+    let values = operation.bindings().map(|bindings| bindings.shown.clone());
+    (text.to_owned(), values.unwrap_or_default())
 }

@@ -121,13 +121,9 @@ pub(crate) fn binding_digest(
     }
     field(target.map_or("", |target| target.name.as_str()).as_bytes());
     field(operation.class().as_bytes());
-    if let Operation::Sql(sql) = operation {
-        field(sql.text.as_bytes());
-        match &sql.bindings {
-            Some(bindings) => field(&bindings.digest.0),
-            None => field(&[]),
-        }
-    }
+    field(operation.text().as_bytes());
+    field(operation.bindings().map_or(&[], |b| b.digest.0.as_slice()));
+    field(operation.circumstances().unwrap_or_default().as_bytes());
     for effect in operation.effects() {
         field(effect.action.as_str().as_bytes());
         field(format!("{:?}", effect.object).as_bytes());

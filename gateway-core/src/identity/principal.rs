@@ -77,3 +77,12 @@ pub struct Principal {
     /// `exp`: the session ends here.
     pub expires_at: Wall,
 }
+
+impl Principal {
+    /// Whether both are one identity, by one application.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.tenant, self.object, self.app, self.kind)
+            == (other.tenant, other.object, other.app, other.kind)
+    }
+}

@@ -78,6 +78,73 @@ impl ClassifiedColumn {
     }
 }
 
+/// One step of a path into a JSON object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FieldStep {
+    /// The member of this name.
+    Key(String),
+    /// Every member, or every element.
+    Each,
+}
+
+/// A field of an API's objects that is classified. Its strings are replaced by a fixed mask, and
+/// every other scalar by null.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct ClassifiedField {
+    /// API group of the objects; empty for the core group.
+    pub group: String,
+    /// Plural resource.
+    pub resource: String,
+    /// Where in the object: everything below it is classified.
+    pub path: Vec<FieldStep>,
+    /// Its class.
+    pub class: ClassName,
+}
+
+impl ClassifiedField {
+    /// `group/resource.path.to.*`, for messages and evidence.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let mut name = if self.group.is_empty() {
+            self.resource.clone()
+        } else {
+            format!("{}/{}", self.group, self.resource)
+        };
+        for step in &self.path {
+            name.push('.');
+            name.push_str(match step {
+                FieldStep::Key(key) => key,
+                FieldStep::Each => "*",
+            });
+        }
+        name
+    }
+}
+
+/// Finds kinds of data in text that has no structure, and masks them: a second layer, never in the
+/// place of a mask by column or field.
+pub trait Detector: fmt::Debug + Send + Sync {
+    /// A scan of one stream.
+    fn scan(&self) -> Box<dyn Scan>;
+}
+
+/// The scan of one stream. Where its pieces begin and end has no influence on what it finds.
+pub trait Scan: fmt::Debug + Send {
+    /// Takes bytes, and appends to `out` what can't be part of a match any more, masked. At most
+    /// [`SCAN_BYTES_MAX`] bytes stay behind.
+    fn push(&mut self, data: &[u8], out: &mut BytesMut);
+
+    /// The stream is over: appends the rest.
+    fn finish(&mut self, out: &mut BytesMut);
+
+    /// What was masked so far.
+    fn counts(&self) -> Vec<MaskCount>;
+}
+
+/// Bytes that a [`Scan`] keeps back at most.
+pub const SCAN_BYTES_MAX: usize = 256;
+
 /// The classification of one target, resolved against one catalogue snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct Classified {
@@ -136,6 +203,12 @@ pub struct Obligations {
     pub reveal: BTreeSet<ColumnId>,
     /// Classified columns in reach that must be masked.
     pub masks: BTreeMap<ColumnId, Arc<ClassifiedColumn>>,
+    /// Classified fields of the API's objects that must be masked.
+    pub fields: Vec<ClassifiedField>,
+    /// Classified fields that policy reveals to this principal.
+    pub revealed_fields: Vec<ClassifiedField>,
+    /// What to look for in text without structure; `None` where nothing is.
+    pub detector: Option<Arc<dyn Detector>>,
 }
 
 impl Obligations {
@@ -150,6 +223,24 @@ impl Obligations {
             }
         }
         obligations
+    }
+
+    /// Whether every field that the protocol itself classifies is masked or revealed.
+    ///
+    /// # Errors
+    /// A [`Denial`] that names the forgotten field.
+    pub fn check_fields(&self, classified: &[ClassifiedField]) -> Result<(), Denial> {
+        let decided = |field| self.fields.contains(field) || self.revealed_fields.contains(field);
+        match classified.iter().find(|field| !decided(field)) {
+            None => Ok(()),
+            Some(forgotten) => Err(Denial::new(
+                Reason::Masking,
+                format!(
+                    "field {} is classified and no mask was decided for it",
+                    forgotten.name()
+                ),
+            )),
+        }
     }
 
     /// Whether these obligations can be kept for this use of classified data.

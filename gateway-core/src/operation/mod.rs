@@ -1,10 +1,16 @@
 //! What is being asked, by family. Exhaustive on purpose: a new family makes the compiler list
 //! every match to revisit.
 
+mod api;
+mod command;
 mod sql;
+
+use std::{ops::Range, sync::Arc};
 
 use serde::Serialize;
 
+pub use api::{ApiFacts, ApiResource, ApiUnit};
+pub use command::{CommandFacts, CommandKind, CommandUnit};
 pub use sql::{
     Analysis, Bindings, ClassifiedUse, Inspection, Shape, SqlFacts, SqlStage, SqlUnit, Statement,
 };
@@ -16,6 +22,10 @@ pub enum Operation {
     Session(SessionOp),
     /// A SQL message: all its statements.
     Sql(SqlUnit),
+    /// A program or a file operation on a host.
+    Command(CommandUnit),
+    /// A call of an API.
+    Api(ApiUnit),
 }
 
 impl Operation {
@@ -25,6 +35,69 @@ impl Operation {
         match self {
             Self::Session(op) => op.effects(),
             Self::Sql(unit) => &unit.analysis.effects,
+            Self::Command(unit) => &unit.effects,
+            Self::Api(unit) => &unit.effects,
+        }
+    }
+
+    /// What the agent asks for, as reviewers see it and evidence keeps it. Empty for sessions.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Session(_) => "",
+            Self::Sql(unit) => &unit.text,
+            Self::Command(unit) => &unit.text,
+            Self::Api(unit) => &unit.text,
+        }
+    }
+
+    /// [`Operation::text`], shared.
+    #[must_use]
+    pub fn shared_text(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Session(_) => None,
+            Self::Sql(unit) => Some(Arc::clone(&unit.text)),
+            Self::Command(unit) => Some(Arc::clone(&unit.text)),
+            Self::Api(unit) => Some(Arc::clone(&unit.text)),
+        }
+    }
+
+    /// Byte ranges of the text that may hold classified values sent by the agent.
+    #[must_use]
+    pub fn sensitive(&self) -> &[Range<usize>] {
+        match self {
+            Self::Session(_) | Self::Command(_) => &[],
+            Self::Sql(unit) => &unit.analysis.sensitive,
+            Self::Api(unit) => &unit.sensitive,
+        }
+    }
+
+    /// How much was understood.
+    #[must_use]
+    pub fn inspection(&self) -> &Inspection {
+        match self {
+            Self::Session(_) => &Inspection::Full,
+            Self::Sql(unit) => &unit.analysis.inspection,
+            Self::Command(unit) => &unit.inspection,
+            Self::Api(unit) => &unit.inspection,
+        }
+    }
+
+    /// Values that travel beside the text.
+    #[must_use]
+    pub fn bindings(&self) -> Option<&Bindings> {
+        match self {
+            Self::Sql(unit) => unit.bindings.as_ref(),
+            Self::Session(_) | Self::Command(_) | Self::Api(_) => None,
+        }
+    }
+
+    /// Digest of what an approval binds to beyond text, values and effects.
+    pub(crate) fn circumstances(&self) -> Option<String> {
+        match self {
+            Self::Session(_) | Self::Sql(_) => None,
+            Self::Command(unit) => Some(format!("{:?}", unit.facts)),
+            Self::Api(unit) => Some(format!("{:?}", unit.facts)),
         }
     }
 
@@ -38,6 +111,15 @@ impl Operation {
                 SqlStage::Query => "sql.query",
                 SqlStage::Prepare => "sql.prepare",
                 SqlStage::Execute => "sql.execute",
+            },
+            Self::Command(unit) => match unit.kind {
+                CommandKind::Exec => "ssh.exec",
+                CommandKind::Shell => "ssh.shell",
+                CommandKind::File => "ssh.file",
+            },
+            Self::Api(unit) => match &unit.resource {
+                Some(_) => "api.resource",
+                None => "api.path",
             },
         }
     }
@@ -147,6 +229,47 @@ actions! {
     SqlCall = "sql.call",
     /// Settings, transactions, `LISTEN`, cursors, prepared statements, explicit locks.
     SqlSession = "sql.session",
+    /// Run a command line.
+    SshExec = "ssh.exec",
+    /// Start an interactive shell.
+    SshShell = "ssh.shell",
+    /// Read or list files, or ask for their attributes.
+    SshRead = "ssh.transfer.read",
+    /// Write, rename or remove files, or change their attributes.
+    SshWrite = "ssh.transfer.write",
+    /// Read one object.
+    K8sGet = "k8s.get",
+    /// Read a collection.
+    K8sList = "k8s.list",
+    /// Read a collection's changes.
+    K8sWatch = "k8s.watch",
+    /// Read a pod's logs.
+    K8sLogs = "k8s.logs",
+    /// Create an object.
+    K8sCreate = "k8s.create",
+    /// Replace an object.
+    K8sUpdate = "k8s.update",
+    /// Change an object, or create it by server-side apply.
+    K8sPatch = "k8s.patch",
+    /// Delete an object.
+    K8sDelete = "k8s.delete",
+    /// Delete a collection.
+    K8sDeleteCollection = "k8s.deletecollection",
+    /// Run a command in a container, or attach to one, ephemeral containers included.
+    K8sExec = "k8s.exec",
+    /// Reach ports of pods, services or nodes: port-forward and proxies.
+    K8sTunnel = "k8s.tunnel",
+    /// An answer may show Secrets, whatever the verb; beside the verb's own effect.
+    K8sSecret = "k8s.secret",
+    /// Write what grants rights or runs in the API server: RBAC, admission webhooks, aggregated
+    /// APIs, certificate approval; beside the verb's own effect.
+    K8sRbac = "k8s.rbac",
+    /// Get a credential: token requests, certificate signing; beside the verb's own effect.
+    K8sToken = "k8s.token",
+    /// Write a pod that may reach its node; beside the verb's own effect.
+    K8sPrivileged = "k8s.privileged",
+    /// A path that is no resource: discovery, versions, health.
+    K8sPath = "k8s.path",
 }
 
 impl Serialize for Action {
@@ -186,5 +309,29 @@ pub enum Object {
     Setting {
         /// Its name, lower case.
         name: String,
+    },
+    /// A file or folder of a host, by the absolute path that the host itself resolved it to, or
+    /// else as the agent wrote it.
+    Path {
+        /// The path.
+        path: String,
+    },
+    /// An object or collection of an API.
+    Resource {
+        /// API group; empty for the core group.
+        group: String,
+        /// Plural resource.
+        resource: String,
+        /// Subresource; empty for none.
+        subresource: String,
+        /// Namespace; empty for none.
+        namespace: String,
+        /// Object; empty for collections.
+        name: String,
+    },
+    /// A path of an API that names no resource: `/version`.
+    ApiPath {
+        /// The canonical path.
+        path: String,
     },
 }

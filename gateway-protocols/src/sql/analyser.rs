@@ -203,34 +203,30 @@ impl<'a> Analyser<'a> {
 
     /// Records an effect.
     pub(super) fn effect(&mut self, action: Action, object: Object) {
-        match action {
-            Action::SqlInsert
-            | Action::SqlUpdate
-            | Action::SqlDelete
-            | Action::SqlMerge
-            | Action::SqlTruncate
-            | Action::SqlCopyIn
-            | Action::SqlMaintain
-            | Action::SqlFile => self.found.writes = true,
+        let changes_catalogue = matches!(
+            action,
             Action::SqlCreate
-            | Action::SqlAlter
-            | Action::SqlDrop
-            | Action::SqlGrant
-            | Action::SqlRole
-            | Action::SqlSystem
-            | Action::SqlExtension
-            | Action::SqlReplication => {
-                self.found.writes = true;
-                self.found.changes_catalogue = true;
-            }
-            Action::SqlSelect
-            | Action::SqlCopyOut
-            | Action::SqlCall
-            | Action::SqlSession
-            | Action::SessionOpen
-            | Action::SessionCancel
-            | Action::Opaque => {}
-        }
+                | Action::SqlAlter
+                | Action::SqlDrop
+                | Action::SqlGrant
+                | Action::SqlRole
+                | Action::SqlSystem
+                | Action::SqlExtension
+                | Action::SqlReplication
+        );
+        let writes_data = matches!(
+            action,
+            Action::SqlInsert
+                | Action::SqlUpdate
+                | Action::SqlDelete
+                | Action::SqlMerge
+                | Action::SqlTruncate
+                | Action::SqlCopyIn
+                | Action::SqlMaintain
+                | Action::SqlFile
+        );
+        self.found.changes_catalogue |= changes_catalogue;
+        self.found.writes |= changes_catalogue || writes_data;
         self.found.effects.insert(Effect { action, object });
     }
 

@@ -14,7 +14,10 @@ use gateway_core::{
     decision::{Denial, Reason},
     id::AskId,
     record::CloseReason,
-    wire::{Answer, Control, Event, Question, Side, TargetLogin, TargetProof, Turn, WireError},
+    wire::{
+        Answer, Control, Credential, Event, Question, Side, TargetLogin, TargetProof, Turn,
+        WireError,
+    },
 };
 use secrecy::{ExposeSecret, SecretString};
 
@@ -218,7 +221,7 @@ impl Login {
         let claimed_user = self.settings.user.clone();
         let ask = turn.ask(Question::Authenticate {
             claimed_user,
-            secret,
+            credential: Credential::Password(secret),
         });
         self.state = State::ExpectPrincipal(ask);
         Ok(())
