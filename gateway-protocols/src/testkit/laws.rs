@@ -75,8 +75,8 @@ pub fn laws<S: Subject>(
     chop(subject, world, script, schedule)?;
     deterministic(subject, world, script, schedule)?;
     let trace = traced("L3", subject, world, script, schedule.clone())?;
-    early(&trace)?;
-    denied(&trace, script)?;
+    early(subject, &trace)?;
+    denied(subject, &trace, script)?;
     masks(subject, &trace, script)?;
     record(subject, world, script, schedule)
 }
@@ -147,21 +147,17 @@ pub fn identity<S: Subject>(
 ) -> Result<(), Broken> {
     const LAW: &str = "L2 identity";
     let trace = traced(LAW, subject, world, script, schedule.clone())?;
-    for (what, said, heard) in [
+    for (way, said, heard) in [
         (
-            "agent to target",
-            subject.unprobed(trace.agent_said()),
-            subject.unprobed(trace.target_heard()),
+            Direction::ToTarget,
+            trace.agent_said(),
+            trace.target_heard(),
         ),
-        (
-            "target to agent",
-            trace.target_said().to_vec(),
-            trace.agent_heard().to_vec(),
-        ),
+        (Direction::ToAgent, trace.target_said(), trace.agent_heard()),
     ] {
-        if said != heard {
+        if !subject.is_same(way, said, heard) {
             let (said, heard) = (said.escape_ascii(), heard.escape_ascii());
-            return broken(LAW, format!("{what}:\n  said  {said}\n  heard {heard}"));
+            return broken(LAW, format!("{way:?}:\n  said  {said}\n  heard {heard}"));
         }
     }
     Ok(())
@@ -171,7 +167,7 @@ pub fn identity<S: Subject>(
 ///
 /// # Errors
 /// The text that came too early.
-pub fn early(trace: &Trace) -> Result<(), Broken> {
+pub fn early<S: Subject>(subject: &S, trace: &Trace) -> Result<(), Broken> {
     let intents = intents(trace);
     for sent in trace.sent.iter().filter(|sent| sent.to == Side::Target) {
         let heard = trace.to_target.get(trace.marks[1]..sent.end);
@@ -181,7 +177,7 @@ pub fn early(trace: &Trace) -> Result<(), Broken> {
                 .iter()
                 .filter(|p| **p <= sent.acknowledged)
                 .count();
-            let found = occurrences(heard, text.as_bytes());
+            let found = subject.occurrences(heard, text);
             if found > due {
                 return broken(
                     "L3 early",
@@ -197,16 +193,16 @@ pub fn early(trace: &Trace) -> Result<(), Broken> {
 ///
 /// # Errors
 /// What went.
-pub fn denied(trace: &Trace, script: &Script) -> Result<(), Broken> {
+pub fn denied<S: Subject>(subject: &S, trace: &Trace, script: &Script) -> Result<(), Broken> {
     const LAW: &str = "L4 denied";
     for (text, positions) in intents(trace) {
-        let found = occurrences(trace.target_heard(), text.as_bytes());
+        let found = subject.occurrences(trace.target_heard(), &text);
         if found > positions.len() {
             return broken(LAW, format!("{text:?} was sent {found} times"));
         }
     }
     for secret in &script.never_to_target {
-        if occurrences(&trace.to_target, secret) > 0 {
+        if contains(&trace.to_target, secret) {
             return broken(LAW, format!("{} was sent", secret.escape_ascii()));
         }
     }
@@ -224,8 +220,8 @@ fn intents(trace: &Trace) -> BTreeMap<String, Vec<u64>> {
             Entry::ApprovalRequested(request) => (Some(&request.operation), false),
             _ => (None, false),
         };
-        if let Some(Operation::Sql(sql)) = operation {
-            let positions = texts.entry(sql.text.to_string()).or_default();
+        if let Some(text) = operation.map(Operation::text) {
+            let positions = texts.entry(text.to_owned()).or_default();
             if allowed {
                 positions.push(position);
             }
@@ -241,8 +237,8 @@ fn intents(trace: &Trace) -> BTreeMap<String, Vec<u64>> {
     texts
 }
 
-fn occurrences(bytes: &[u8], of: &[u8]) -> usize {
-    memchr::memmem::find_iter(bytes, of).count()
+fn contains(bytes: &[u8], secret: &[u8]) -> bool {
+    memchr::memmem::find(bytes, secret).is_some()
 }
 
 /// L5: evidence has no gap; each allowed unit one Intent and, when the session is over, one
@@ -285,16 +281,16 @@ pub fn record<S: Subject>(
     if closed_because(&trace, &CloseReason::InternalError) {
         return broken(LAW, "the wire made a mistake that the gate had to contain");
     }
-    let recorded = trace.recorded(Direction::ToAgent);
-    if recorded != trace.agent_heard() {
-        return broken(
-            LAW,
-            format!(
-                "delivered and recorded differ:\n  delivered {}\n  recorded  {}",
-                trace.agent_heard().escape_ascii(),
-                recorded.escape_ascii()
-            ),
-        );
+    for (way, heard) in [
+        (Direction::ToAgent, trace.agent_heard()),
+        (Direction::ToTarget, trace.target_heard()),
+    ] {
+        let chunks = trace.recorded(way);
+        if !subject.is_recorded(way, heard, &chunks) {
+            let (heard, chunks) = (heard.escape_ascii(), chunks.escape_ascii());
+            let why = format!("{way:?} differs:\n  heard    {heard}\n  recorded {chunks}");
+            return broken(LAW, why);
+        }
     }
     // Whatever was finished normally, was finished before the session was closed from outside.
     let live = traced(LAW, subject, world, script, schedule.clone())?;
@@ -326,7 +322,7 @@ fn closed_because(trace: &Trace, reason: &CloseReason) -> bool {
 pub fn masks<S: Subject>(subject: &S, trace: &Trace, script: &Script) -> Result<(), Broken> {
     const LAW: &str = "L6 masks";
     for secret in &script.never_to_agent {
-        if occurrences(&trace.to_agent, secret) > 0 {
+        if contains(&trace.to_agent, secret) {
             return broken(LAW, format!("{} was delivered", secret.escape_ascii()));
         }
     }

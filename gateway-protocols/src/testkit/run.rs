@@ -2,13 +2,13 @@
 
 use std::{collections::VecDeque, sync::atomic::Ordering, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use gateway_core::{
     approval::{self, Vote},
     gate::{Action, Gate, Input, Setup},
     id::{ApprovalId, AskId, EvidenceSeq, ObjectId},
     limits::Limits,
-    record::{ApprovalOutcome, Evidence},
+    record::{ApprovalOutcome, Direction, Evidence},
     time::Now,
     wire::{Answer, Question, Side, TlsFacts, Wire},
 };
@@ -17,16 +17,19 @@ use super::{
     schedule::Schedule,
     script::{Script, Step},
     trace::{Seen, Sent, Trace},
+    typed::{Inbound, Outbound},
     world::{self, World},
 };
 
 /// Events of one run at most: what doesn't end is a failure of its own.
 const EVENTS_MAX: usize = 2_000_000;
 
-/// A protocol under test: its wire, and a target for it.
+/// A protocol under test: its wire, a target for it, and how its streams are to be read.
+///
+/// The streams that the methods see are bytes, or packets of events ([`super::typed`]).
 pub trait Subject {
     /// The wire.
-    type Wire: Wire<Inbound = BytesMut, Outbound = Bytes>;
+    type Wire: Wire<Inbound: Inbound, Outbound: Outbound>;
     /// The fake target.
     type Target: TargetPeer;
 
@@ -39,14 +42,30 @@ pub trait Subject {
     /// Steps from the first byte to an open session, ending in [`Step::Mark`].
     fn login(&self) -> Script;
 
-    /// A stream in a form that two runs have in common: without what may come at any time.
-    fn canonical(&self, _from: Side, stream: &[u8]) -> Vec<u8> {
+    /// The stream to a side in a form that two runs have in common: without what may come at any
+    /// time, and without borders that mean nothing.
+    fn canonical(&self, _to: Side, stream: &[u8]) -> Vec<u8> {
         stream.to_vec()
     }
 
-    /// An open session's bytes to the target without what a gateway may add on its own.
-    fn unprobed(&self, stream: &[u8]) -> Vec<u8> {
-        stream.to_vec()
+    /// Whether an open session's bytes arrived as they were said, apart from what a gateway adds on
+    /// its own.
+    fn is_same(&self, _way: Direction, said: &[u8], heard: &[u8]) -> bool {
+        said == heard
+    }
+
+    /// How often an operation with this text is in a stream to the target.
+    fn occurrences(&self, heard: &[u8], text: &str) -> usize {
+        memchr::memmem::find_iter(heard, text.as_bytes()).count()
+    }
+
+    /// Whether what went one way in an open session is on record: in chunks, or to the target in
+    /// the operations themselves.
+    fn is_recorded(&self, way: Direction, heard: &[u8], chunks: &[u8]) -> bool {
+        match way {
+            Direction::ToAgent => heard == chunks,
+            Direction::ToTarget => true,
+        }
     }
 
     /// Rows and columns in what a target or gateway sent, for comparing masked with clear.
@@ -87,8 +106,8 @@ pub struct Run<S: Subject> {
     world: World,
     schedule: Schedule,
     elapsed: Duration,
-    agent: Stream,
-    server: Stream,
+    agent: Stream<InboundOf<S>>,
+    server: Stream<InboundOf<S>>,
     target_input: BytesMut,
     happenings: VecDeque<Happening>,
     approvals: Vec<ApprovalId>,
@@ -100,11 +119,18 @@ pub struct Run<S: Subject> {
     trace: Trace,
 }
 
+type InboundOf<S> = <<S as Subject>::Wire as Wire>::Inbound;
+type OutboundOf<S> = <<S as Subject>::Wire as Wire>::Outbound;
+
 /// Bytes on their way to the gate from one side.
 #[derive(Default)]
-struct Stream {
+struct Stream<I> {
+    /// Not arrived yet.
     pending: BytesMut,
-    untaken: BytesMut,
+    /// Arrived, and not enough for an event yet.
+    partial: BytesMut,
+    /// Offered, and not taken yet.
+    untaken: I,
     ended: bool,
 }
 
@@ -129,11 +155,11 @@ pub fn run<S: Subject>(
 impl<S: Subject> Run<S> {
     /// A session whose agent has just connected.
     pub fn new(subject: &S, world: World, schedule: Schedule) -> Self {
-        world.changed.store(false, Ordering::Relaxed);
+        world.rules.changed.store(false, Ordering::Relaxed);
         let setup = Setup {
             session: world::session(),
             source: world::SOURCE,
-            decision: std::sync::Arc::clone(&world.decision),
+            decision: std::sync::Arc::new(world.rules.clone()),
             limits: std::sync::Arc::clone(&world.limits),
         };
         let mut run = Self {
@@ -176,7 +202,7 @@ impl<S: Subject> Run<S> {
 
     /// Whether the gate would take more of the agent's bytes.
     pub fn wants_agent(&self) -> bool {
-        self.gate.wants(Side::Agent, self.agent.untaken.len())
+        self.gate.wants(Side::Agent, self.agent.untaken.untaken())
     }
 
     /// Does one step.
@@ -221,7 +247,7 @@ impl<S: Subject> Run<S> {
             }
             Step::Cancel => self.input(Input::CancelRequested),
             Step::PolicyChanged => {
-                self.world.changed.store(true, Ordering::Relaxed);
+                self.world.rules.changed.store(true, Ordering::Relaxed);
                 self.input(Input::PolicyChanged);
             }
             Step::CatalogueChanged => self.input(Input::CatalogueChanged),
@@ -279,10 +305,10 @@ impl<S: Subject> Run<S> {
 
     fn may_offer(&self, side: Side) -> bool {
         let stream = self.stream(side);
-        !stream.pending.is_empty() && self.gate.wants(side, stream.untaken.len())
+        !stream.pending.is_empty() && self.gate.wants(side, stream.untaken.untaken())
     }
 
-    const fn stream(&self, side: Side) -> &Stream {
+    const fn stream(&self, side: Side) -> &Stream<InboundOf<S>> {
         match side {
             Side::Agent => &self.agent,
             Side::Target => &self.server,
@@ -302,7 +328,11 @@ impl<S: Subject> Run<S> {
         } else {
             self.gate.count_read(len);
         }
-        stream.untaken.extend_from_slice(&bytes);
+        stream.partial.unsplit(bytes);
+        let Stream {
+            partial, untaken, ..
+        } = stream;
+        untaken.feed(side, partial, &mut self.schedule);
         self.offer_rest();
     }
 
@@ -313,15 +343,15 @@ impl<S: Subject> Run<S> {
             (Side::Agent, &mut self.agent),
             (Side::Target, &mut self.server),
         ] {
-            if !stream.untaken.is_empty() || stream.ended {
+            if stream.untaken.untaken() > 0 || stream.ended {
                 let data = &mut stream.untaken;
                 self.gate.handle(now, Input::Data { from, data });
             }
-            self.trace.untaken_max = self.trace.untaken_max.max(stream.untaken.len());
+            self.trace.untaken_max = self.trace.untaken_max.max(stream.untaken.untaken());
         }
     }
 
-    fn input(&mut self, input: Input<'_, BytesMut>) {
+    fn input(&mut self, input: Input<'_, InboundOf<S>>) {
         self.gate.handle(self.now(), input);
         self.offer_rest();
     }
@@ -389,8 +419,9 @@ impl<S: Subject> Run<S> {
                     self.happenings.push_back(Happening::Tls(side));
                 }
                 Action::Aside(data) => {
-                    self.trace.seen.push(Seen::Aside(data.to_vec()));
-                    self.trace.asides.push(data.to_vec());
+                    let data = data.encode(Side::Target).to_vec();
+                    self.trace.seen.push(Seen::Aside(data.clone()));
+                    self.trace.asides.push(data);
                 }
                 Action::Close(reason) => {
                     self.trace.seen.push(Seen::Closed(reason.clone()));
@@ -400,12 +431,13 @@ impl<S: Subject> Run<S> {
         }
     }
 
-    fn send(&mut self, to: Side, data: &[u8]) {
+    fn send(&mut self, to: Side, data: &OutboundOf<S>) {
+        let data = data.encode(to);
         let stream = match to {
             Side::Agent => &mut self.trace.to_agent,
             Side::Target => &mut self.trace.to_target,
         };
-        stream.extend_from_slice(data);
+        stream.extend_from_slice(&data);
         let end = stream.len();
         self.trace.seen.push(Seen::Out(to, data.to_vec()));
         self.trace.sent.push(Sent {
@@ -414,7 +446,7 @@ impl<S: Subject> Run<S> {
             acknowledged: self.acknowledged,
         });
         if to == Side::Target {
-            self.target_input.extend_from_slice(data);
+            self.target_input.extend_from_slice(&data);
             self.target
                 .receive(&mut self.target_input, &mut self.server.pending);
         }

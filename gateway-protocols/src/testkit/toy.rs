@@ -12,7 +12,9 @@ use gateway_core::{
     mask::Obligations,
     operation::{Operation, SqlStage, SqlUnit},
     record::{CloseReason, Outcome, UnitEnd},
-    wire::{Analysed, Answer, Control, Event, Question, Ruling, Side, Turn, Wire, WireError},
+    wire::{
+        Analysed, Answer, Control, Credential, Event, Question, Ruling, Side, Turn, Wire, WireError,
+    },
 };
 use secrecy::SecretString;
 
@@ -248,7 +250,7 @@ impl ToyWire {
                 let claimed_user = "toy".to_owned();
                 self.state = State::ExpectPrincipal(turn.ask(Question::Authenticate {
                     claimed_user,
-                    secret,
+                    credential: Credential::Password(secret),
                 }));
             }
             (State::ExpectPrincipal(asked), Answer::Authenticated(Ok(_)))

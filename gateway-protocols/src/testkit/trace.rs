@@ -199,7 +199,9 @@ impl Trace {
 fn told(operation: &Operation) -> String {
     match operation {
         Operation::Session(_) => operation.class().to_owned(),
-        Operation::Sql(sql) => format!("{} {:?}", operation.class(), sql.text),
+        Operation::Sql(_) | Operation::Command(_) | Operation::Api(_) => {
+            format!("{} {:?}", operation.class(), operation.text())
+        }
     }
 }
 

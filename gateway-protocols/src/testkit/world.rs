@@ -4,37 +4,37 @@ use std::{
     collections::BTreeSet,
     fmt,
     net::{IpAddr, Ipv4Addr},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
 use bytes::BytesMut;
 use gateway_core::{
     catalogue::{CatalogueVersion, ColumnId, RelationId},
-    decision::{Decision, DecisionPoint, Denial, Hold, Reason, Request, Requirement, Verdict},
-    id::{AppId, ClassName, Digest, InvalidId, ObjectId, RuleId, SessionId, TargetName, TenantId},
+    decision::{Denial, Reason},
+    id::{AppId, ClassName, Digest, InvalidId, ObjectId, SessionId, TargetName, TenantId},
     identity::{Authenticated, Groups, Principal, PrincipalKind},
     limits::Limits,
-    mask::{Cell, Classified, ClassifiedColumn, MaskedCell, Obligations, Transform},
+    mask::{Cell, Classified, ClassifiedColumn, MaskedCell, Transform},
     operation::{
-        Action, Analysis, ClassifiedUse, Effect, Inspection, Object, Operation, Shape, SqlFacts,
-        Statement,
+        Action, Analysis, ClassifiedUse, Effect, Inspection, Object, Shape, SqlFacts, Statement,
     },
     target::{Durability, Mode, Target},
     time::{Mono, Now, Wall},
-    wire::{Analysed, Answer, Question, Route, TargetLogin, TargetProof},
+    wire::{Analysed, Answer, Credential, Question, Route, TargetLogin, TargetProof},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// The only token that is accepted.
+use super::rules::TextRules;
+
+/// The agent's token.
 pub const GOOD_TOKEN: &str = "good-token";
+/// The agent's next token, as good as the first.
+pub const FRESH_TOKEN: &str = "fresh-token";
+/// Another agent's token, which is as good.
+pub const OTHER_TOKEN: &str = "other-token";
 /// When every conversation starts, seconds since the Unix epoch.
 const EPOCH_S: u64 = 1_790_000_000;
-/// How long holds last.
-const HOLD_TIME: Duration = Duration::from_secs(300);
 
 /// How the gateway proves itself at the fake target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,13 +51,13 @@ pub struct World {
     /// What a text does.
     pub analyse: Arc<dyn Fn(&str) -> Analysed + Send + Sync>,
     /// Who decides.
-    pub decision: Arc<dyn DecisionPoint>,
-    /// Told when [`super::Step::PolicyChanged`] happens.
-    pub changed: Arc<AtomicBool>,
+    pub rules: TextRules,
     /// Every bound.
     pub limits: Arc<Limits>,
     /// How the gateway logs in.
     pub proof: Proof,
+    /// The protocol that the target is configured for.
+    pub protocol: &'static str,
     /// The target's mode.
     pub mode: Mode,
     /// Whether questions for an analysis stay without an answer.
@@ -73,19 +73,15 @@ impl fmt::Debug for World {
 }
 
 impl World {
-    /// A world ruled by the first word of a text ([`TextRules`]), with nothing classified.
+    /// A world ruled by the words of a text ([`TextRules`]), with nothing classified.
     #[must_use]
     pub fn by_text() -> Self {
-        let changed = Arc::new(AtomicBool::new(false));
         Self {
             analyse: Arc::new(|text| analysis(text, &Arc::default())),
-            decision: Arc::new(TextRules {
-                changed: Arc::clone(&changed),
-                allow_all: false,
-            }),
-            changed,
+            rules: TextRules::default(),
             limits: Arc::default(),
             proof: Proof::Password,
+            protocol: "postgres",
             mode: Mode::Enforce,
             is_mute: false,
             is_used_up: false,
@@ -95,25 +91,27 @@ impl World {
     /// A world that allows everything.
     #[must_use]
     pub fn allowing_all() -> Self {
-        let world = Self::by_text();
-        let changed = Arc::clone(&world.changed);
-        Self {
-            decision: Arc::new(TextRules {
-                changed,
-                allow_all: true,
-            }),
-            ..world
-        }
+        let mut world = Self::by_text();
+        world.rules.allows_all = true;
+        world
     }
 
-    /// The same world with `customers.email` classified, and masked by `***` for everybody.
+    /// The same world with the column `customers.email` classified, every field that a protocol
+    /// classifies by itself, and [`super::Addresses`] in text; all masked for everybody.
     #[must_use]
-    pub fn classified(self) -> Self {
+    pub fn classified(mut self) -> Self {
         let classified = Arc::new(classification());
+        self.rules.masks = true;
         Self {
             analyse: Arc::new(move |text| analysis(text, &classified)),
             ..self
         }
+    }
+
+    /// The same world in front of a target of another protocol.
+    #[must_use]
+    pub fn of(self, protocol: &'static str) -> Self {
+        Self { protocol, ..self }
     }
 
     /// The same world with other bounds.
@@ -130,15 +128,9 @@ impl World {
     pub fn answer(&self, question: &Question) -> Option<Answer> {
         match question {
             Question::Route { requested } => Some(Answer::Route(self.route(requested))),
-            Question::Authenticate { secret, .. } => Some(Answer::Authenticated(
-                if secret.expose_secret() == GOOD_TOKEN {
-                    principal()
-                        .map(Authenticated::by_verified_credential)
-                        .map_err(|error| error.to_string())
-                } else {
-                    Err("signature".to_owned())
-                },
-            )),
+            Question::Authenticate { credential, .. } => {
+                Some(Answer::Authenticated(authenticated(credential)))
+            }
             Question::AnalyseSql { .. } if self.is_mute => None,
             Question::AnalyseSql { text } => Some(Answer::Analysed((self.analyse)(text))),
             Question::TargetLogin => Some(Answer::TargetLogin(Ok(TargetLogin {
@@ -167,7 +159,7 @@ impl World {
         let target = Target {
             name: TargetName::parse("orders").map_err(|error| refused(&error.to_string()))?,
             environment: "test".into(),
-            protocol: "postgres",
+            protocol: self.protocol,
             mode: self.mode,
             durability: Durability::Strict,
             upstream_principal: "gateway".into(),
@@ -208,10 +200,28 @@ pub(super) fn session() -> SessionId {
 
 pub(super) const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 
-fn principal() -> Result<Principal, InvalidId> {
+fn authenticated(credential: &Credential) -> Result<Authenticated<Principal>, String> {
+    let token = match credential {
+        Credential::Password(token) | Credential::Bearer(token) => token.expose_secret().as_bytes(),
+        Credential::Certificate(certificate) => certificate,
+    };
+    let object = [
+        (GOOD_TOKEN, "22222222-2222-4333-8444-555555555555"),
+        (FRESH_TOKEN, "22222222-2222-4333-8444-555555555555"),
+        (OTHER_TOKEN, "22222222-2222-4333-8444-666666666666"),
+    ]
+    .into_iter()
+    .find_map(|(known, object)| (known.as_bytes() == token).then_some(object))
+    .ok_or_else(|| "signature".to_owned())?;
+    principal(object)
+        .map(Authenticated::by_verified_credential)
+        .map_err(|error| error.to_string())
+}
+
+fn principal(object: &str) -> Result<Principal, InvalidId> {
     Ok(Principal {
         tenant: TenantId::parse("11111111-2222-4333-8444-555555555555")?,
-        object: ObjectId::parse("22222222-2222-4333-8444-555555555555")?,
+        object: ObjectId::parse(object)?,
         app: AppId::parse("33333333-2222-4333-8444-555555555555")?,
         kind: PrincipalKind::Application,
         display_name: String::new(),
@@ -222,82 +232,6 @@ fn principal() -> Result<Principal, InvalidId> {
         issued_at: Wall::from_secs(EPOCH_S - 60),
         expires_at: Wall::from_secs(EPOCH_S + 3_600),
     })
-}
-
-/// Decides by a text's first word: `drop` and `deny` are denied, `delete` and `hold` wait for a
-/// reviewer, all else is allowed. Classified columns are masked for everybody. Once the policy has
-/// changed, what waited is denied.
-#[derive(Debug)]
-pub struct TextRules {
-    changed: Arc<AtomicBool>,
-    allow_all: bool,
-}
-
-impl DecisionPoint for TextRules {
-    fn decide(&self, _: Now, request: &Request<'_>) -> Decision {
-        let Operation::Sql(sql) = request.operation else {
-            return self.decision(Verdict::Allow, Obligations::default());
-        };
-        let obligations = Obligations::split(&sql.analysis.classified, |_| false);
-        let verdict = match sql.text.split_whitespace().next() {
-            _ if self.allow_all => Verdict::Allow,
-            Some("drop" | "deny") => self.deny("no-drop", "drops need a change ticket"),
-            Some("delete" | "hold") if self.changed.load(Ordering::Relaxed) => {
-                self.deny("no-delete", "deletes are forbidden now")
-            }
-            Some("delete" | "hold") => self.hold(request.approved),
-            _ => Verdict::Allow,
-        };
-        self.decision(verdict, obligations)
-    }
-
-    fn policy(&self) -> Digest {
-        Digest::of(&[u8::from(self.changed.load(Ordering::Relaxed))])
-    }
-}
-
-impl TextRules {
-    fn decision(&self, verdict: Verdict, obligations: Obligations) -> Decision {
-        let rules = match &verdict {
-            Verdict::Allow => rule("all").into_iter().collect(),
-            Verdict::Deny(denial) => denial.rules.clone(),
-            Verdict::Hold(hold) => hold.requirements.iter().map(|r| r.rule.clone()).collect(),
-        };
-        Decision {
-            verdict,
-            obligations,
-            rules,
-            policy: self.policy(),
-        }
-    }
-
-    fn deny(&self, id: &str, message: &str) -> Verdict {
-        let rules = rule(id).into_iter().collect();
-        Verdict::Deny(Denial::new(Reason::Forbidden, message).with_rules(rules))
-    }
-
-    fn hold(&self, approved: &[RuleId]) -> Verdict {
-        let Some(rule) = rule("two-eyes") else {
-            return self.deny("no-rule", "the rule of holds has no name");
-        };
-        if approved.contains(&rule) {
-            return Verdict::Allow;
-        }
-        Verdict::Hold(Hold {
-            requirements: vec![Requirement {
-                rule,
-                reviewers: "Gateway.Approver".into(),
-                approvers: 1,
-            }],
-            expires_in: HOLD_TIME,
-            message: "a person must look".into(),
-            excluded_owner: None,
-        })
-    }
-}
-
-fn rule(id: &str) -> Option<RuleId> {
-    RuleId::parse(id).ok()
 }
 
 /// The masked column's id: `customers.email`.

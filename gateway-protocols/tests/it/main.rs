@@ -2,6 +2,8 @@
 #![cfg(all(feature = "testkit", feature = "postgres"))]
 
 #[cfg(test)]
+mod calls;
+#[cfg(test)]
 mod corpora;
 #[cfg(test)]
 mod postgres;

@@ -99,16 +99,17 @@ fn denied_bytes_at_the_target_break_the_fourth_law() {
         Schedule::prompt(),
     )
     .unwrap();
-    laws::denied(&trace, &script).unwrap_err();
+    laws::denied(&Toy(Defect::ForwardsDenied), &trace, &script).unwrap_err();
 }
 
 #[test]
 fn the_gate_contains_what_a_wire_must_not_do() {
     for defect in [Defect::ReleasesHeld, Defect::FinishesTwice] {
         let script = script("select one\nhold two\nselect three\n").never_to_target("hold two");
-        let trace = run(&Toy(defect), &World::by_text(), &script, Schedule::prompt()).unwrap();
+        let toy = Toy(defect);
+        let trace = run(&toy, &World::by_text(), &script, Schedule::prompt()).unwrap();
         assert_eq!(trace.closed, Some(CloseReason::InternalError), "{defect:?}");
-        laws::denied(&trace, &script).unwrap();
+        laws::denied(&toy, &trace, &script).unwrap();
     }
 }
 

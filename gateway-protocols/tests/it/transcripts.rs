@@ -2,11 +2,29 @@
 
 use std::{fs, path::Path};
 
-use gateway_protocols::testkit::postgres::transcript::replay;
+use gateway_protocols::testkit::{
+    postgres::Postgres,
+    transcript::{Unreadable, replay},
+};
+
+type Replay = fn(&str) -> Result<String, Unreadable>;
+
+/// Folders of `testdata`, how many transcripts each has at least, and how they are run.
+const PROTOCOLS: &[(&str, usize, Replay)] = &[("postgres", 20, |golden| {
+    replay(golden, |world| Postgres(world.proof))
+})];
 
 #[test]
 fn every_transcript_comes_out_as_it_is_written() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/postgres");
+    for (protocol, count_min, replay) in PROTOCOLS {
+        come_out(protocol, *count_min, *replay);
+    }
+}
+
+fn come_out(protocol: &str, count_min: usize, replay: Replay) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("testdata")
+        .join(protocol);
     let bless = std::env::var_os("BLESS").is_some();
     let mut paths: Vec<_> = fs::read_dir(folder)
         .unwrap()
@@ -14,7 +32,10 @@ fn every_transcript_comes_out_as_it_is_written() {
         .filter(|path| path.extension().is_some_and(|e| e == "transcript"))
         .collect();
     paths.sort();
-    assert!(paths.len() >= 20, "transcripts are missing");
+    assert!(
+        paths.len() >= count_min,
+        "{protocol}: transcripts are missing"
+    );
     let mut wrong = Vec::new();
     for path in paths {
         let golden = fs::read_to_string(&path).unwrap();

@@ -5,10 +5,10 @@ pub mod client;
 mod engine;
 mod show;
 mod target;
-pub mod transcript;
+mod transcript;
 
 use bytes::{Bytes, BytesMut};
-use gateway_core::{limits::Limits, wire::Side};
+use gateway_core::{limits::Limits, record::Direction, wire::Side};
 
 use super::{
     run::Subject,
@@ -19,7 +19,8 @@ use crate::postgres::{
     Session,
     frame::{Decoder, FrameLimits, body, decode_startup},
     message::{
-        DataRow, Message as _, RowDescription, backend_length, frontend_length, tag::backend as tag,
+        DataRow, Message as _, RowDescription, backend_length, frontend_length,
+        tag::{backend as tag, frontend::FLUSH},
     },
 };
 
@@ -60,8 +61,8 @@ impl Subject for Postgres {
     }
 
     /// Notices, notifications and parameter reports may come between any two messages: they go last.
-    fn canonical(&self, from: Side, stream: &[u8]) -> Vec<u8> {
-        if from == Side::Target {
+    fn canonical(&self, to: Side, stream: &[u8]) -> Vec<u8> {
+        if to == Side::Target {
             return stream.to_vec();
         }
         let (greeting, rest) = greeting(stream);
@@ -86,17 +87,11 @@ impl Subject for Postgres {
     }
 
     /// Without Flush: it has no answer, and the gateway sends one where it waits for the target.
-    fn unprobed(&self, stream: &[u8]) -> Vec<u8> {
-        let mut input = BytesMut::from(stream);
-        let mut decoder = Decoder::new(LIMITS);
-        let mut rest = Vec::new();
-        while let Ok(Some(frame)) = decoder.decode(&mut input, frontend_length) {
-            if frame.bytes().first() != Some(&crate::postgres::message::tag::frontend::FLUSH) {
-                rest.extend_from_slice(frame.bytes());
-            }
+    fn is_same(&self, way: Direction, said: &[u8], heard: &[u8]) -> bool {
+        match way {
+            Direction::ToTarget => without_flush(said) == without_flush(heard),
+            Direction::ToAgent => said == heard,
         }
-        rest.extend_from_slice(&input);
-        rest
     }
 
     /// Cells of each row; every other message must parse too.
@@ -120,6 +115,20 @@ impl Subject for Postgres {
         }
         Ok(rows)
     }
+}
+
+/// An agent's stream without its Flush messages.
+fn without_flush(stream: &[u8]) -> Vec<u8> {
+    let mut input = BytesMut::from(stream);
+    let mut decoder = Decoder::new(LIMITS);
+    let mut rest = Vec::new();
+    while let Ok(Some(frame)) = decoder.decode(&mut input, frontend_length) {
+        if frame.bytes().first() != Some(&FLUSH) {
+            rest.extend_from_slice(frame.bytes());
+        }
+    }
+    rest.extend_from_slice(&input);
+    rest
 }
 
 /// The answers to SSLRequest and GSSENCRequest, which have no frame, and what follows.
