@@ -5,7 +5,10 @@
 //! (RFC 4253) and the user's authentication (RFC 4252) belong to the shell around this wire: it
 //! feeds [`Event`]s, carries out [`Command`]s, and decides nothing.
 
+pub mod command;
+pub mod frame;
 pub mod message;
+pub mod reply;
 pub mod session;
 
 pub use session::{Command, Event, Outbound, Session};

@@ -1,22 +1,46 @@
 //! The SSH wire: one agent's session with one target.
 //!
 //! ```text
-//! ExpectLogin --> ExpectPrincipal --> ExpectRoute --policy--> ExpectConnection --> Relay --> Ended
+//! Login --> Relay --> Ended
+//!
+//! one channel of the relay:
+//! Setup --exec, shell--> Held --> Program --> Over
+//! Setup --sftp-------------------> Files ----> Over
 //! ```
+//! The login's own states stand in `login`. A program is one unit: its channel at the target is
+//! opened once it is allowed, and everything on it is recorded. Inside a file transfer each operation
+//! on a path is a unit, decided by the path that the target resolves.
+
+mod channel;
+mod files;
+mod login;
+mod program;
+mod relay;
+mod setup;
+mod words;
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use gateway_core::{
+    id::UnitId,
     limits::Limits,
-    record::Moment,
+    record::{Moment, Track},
     wire::{Credential, Event as Notice, Payload, Side, Turn, Wire, WireError},
 };
 
-use super::message::Message;
+use super::message::{Body, ChannelId, Message};
+use login::Login;
+use relay::Relay;
+
+pub use channel::{CHANNELS_MAX, EXIT_FAILED, EXIT_REFUSED};
+pub use files::{HANDLES_MAX, OpenFile};
+
+/// Events that may wait untaken on one side. Their data is bounded by the transport's packets.
+const EVENTS_MAX: usize = 32;
 
 /// What arrives from a side's transport.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Event {
     /// The agent shows a credential. Once per session, before anything else; the transport has
     /// checked that the agent holds the key of a [`Credential::Certificate`].
@@ -43,14 +67,22 @@ pub enum Command {
     Accept,
     /// Refuse the login. [`Command::Disconnect`] follows.
     Reject,
-    /// Send a message about a channel. [`super::message::Body::Open`] on the target's side: open a
-    /// session channel there, known under this number from here on.
+    /// Send a message about a channel. [`Body::Open`] on the target's side: open a session channel
+    /// there, known under this number from here on.
     Message(Message),
     /// Disconnect with these words for a person.
     Disconnect {
         /// One line.
         text: String,
     },
+}
+
+impl Command {
+    fn disconnect(text: &str) -> Self {
+        Self::Disconnect {
+            text: format!("gateway: {text}"),
+        }
+    }
 }
 
 /// A command on its way out, and what evidence keeps of it.
@@ -62,15 +94,37 @@ pub struct Outbound {
     moment: Option<Moment>,
 }
 
+impl Outbound {
+    /// A message about a channel.
+    fn message(channel: ChannelId, body: Body) -> Self {
+        Command::Message(body.on(channel)).into()
+    }
+
+    /// The same, recorded as a piece of a track of a unit.
+    fn of(self, unit: UnitId, track: Track, data: Bytes) -> Self {
+        Self {
+            moment: Some(Moment { unit, track, data }),
+            ..self
+        }
+    }
+}
+
+impl From<Command> for Outbound {
+    fn from(command: Command) -> Self {
+        Self {
+            command,
+            moment: None,
+        }
+    }
+}
+
 impl Payload for Outbound {
     fn weight(&self) -> usize {
-        let moment = self.moment.as_ref().map_or(0, |moment| moment.data.len());
-        moment
-            + match &self.command {
-                Command::Accept | Command::Reject => 1,
-                Command::Message(message) => message.body.weight(),
-                Command::Disconnect { text } => text.len(),
-            }
+        match &self.command {
+            Command::Accept | Command::Reject => 1,
+            Command::Message(message) => message.body.weight(),
+            Command::Disconnect { text } => text.len(),
+        }
     }
 
     fn recorded(&self) -> Option<Bytes> {
@@ -80,13 +134,23 @@ impl Payload for Outbound {
 
 /// An SSH session, sans-IO. Drive it with a [`gateway_core::gate::Gate`].
 #[derive(Debug)]
-pub struct Session {}
+pub struct Session {
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Login(Login),
+    Relay(Relay),
+}
 
 impl Session {
     /// A session whose agent has just connected.
     #[must_use]
-    pub fn new(_limits: &Limits) -> Self {
-        Self {}
+    pub const fn new(_limits: &Limits) -> Self {
+        Self {
+            phase: Phase::Login(Login::new()),
+        }
     }
 }
 
@@ -96,18 +160,29 @@ impl Wire for Session {
 
     fn receive(
         &mut self,
-        _from: Side,
-        _input: &mut VecDeque<Event>,
-        _turn: &mut Turn<'_, Outbound>,
+        from: Side,
+        input: &mut VecDeque<Event>,
+        turn: &mut Turn<'_, Outbound>,
     ) -> Result<(), WireError> {
-        Ok(())
+        match &mut self.phase {
+            Phase::Login(login) => login.receive(from, input, turn),
+            Phase::Relay(relay) => relay.receive(from, input, turn),
+        }
     }
 
-    fn notify(&mut self, _event: Notice, _turn: &mut Turn<'_, Outbound>) -> Result<(), WireError> {
-        Ok(())
+    fn notify(&mut self, event: Notice, turn: &mut Turn<'_, Outbound>) -> Result<(), WireError> {
+        match &mut self.phase {
+            Phase::Login(login) => {
+                if login.notify(event, turn) {
+                    self.phase = Phase::Relay(Relay::new(turn.limits()));
+                }
+                Ok(())
+            }
+            Phase::Relay(relay) => relay.notify(event, turn),
+        }
     }
 
-    fn wants(&self, _from: Side, _buffered: usize) -> bool {
-        false
+    fn wants(&self, _: Side, buffered: usize) -> bool {
+        buffered < EVENTS_MAX
     }
 }

@@ -1,0 +1,302 @@
+//! From the agent to the target.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use gateway_core::{
+    decision::{Denial, Reason},
+    id::UnitId,
+    record::{Outcome, Track, UnitEnd},
+    wire::{Ruling, Side, Turn, WireError},
+};
+
+use super::{
+    Files, HANDLES_MAX, OpenFile, QUEUE_MAX, broken,
+    operation::{Located, paths},
+    packet,
+    path::Question,
+};
+use crate::ssh::{
+    message::sftp::{Packet, Reply, Request, Status, StatusCode, VERSION},
+    reply::Expected,
+    session::{Outbound, channel::AgentEnd, words},
+};
+
+/// A request some of whose paths are still to be resolved.
+#[derive(Debug)]
+pub(super) struct Unlocated {
+    id: u32,
+    request: Request,
+    /// What is still to be asked; the first one may have been.
+    questions: VecDeque<Question>,
+    /// What was answered.
+    paths: Vec<String>,
+    failure: Option<Status>,
+}
+
+impl Unlocated {
+    /// Takes the target's answer to the first question.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn answer(&mut self, reply: Reply) -> Result<(), &'static str> {
+        let question = self.questions.pop_front().ok_or("an answer to nothing")?;
+        let path = match reply {
+            Reply::Names(names) => match names.as_slice() {
+                [name] => question.answered(&name.name),
+                _ => None,
+            }
+            .ok_or("a path that isn't absolute and canonical")?,
+            Reply::Status(status) if status.code != StatusCode::OK => {
+                self.failure.get_or_insert(status);
+                question.unanswered()
+            }
+            Reply::Status(_)
+            | Reply::Handle(_)
+            | Reply::Data(_)
+            | Reply::Attributes(_)
+            | Reply::Extended(_) => return Err("an answer of the wrong type"),
+        };
+        self.paths.push(path);
+        Ok(())
+    }
+
+    fn into_located(self) -> Located {
+        Located {
+            id: self.id,
+            request: self.request,
+            paths: self.paths,
+            failure: self.failure,
+        }
+    }
+}
+
+impl Files {
+    pub(super) fn on_packet(
+        &mut self,
+        packet: Packet,
+        agent: &AgentEnd,
+        turn: &mut Turn<'_, Outbound>,
+    ) -> Result<(), WireError> {
+        match packet {
+            Packet::Init { version, .. } if !self.greeted && version >= VERSION => {
+                self.greeted = true;
+                // No extension is offered: clients do without.
+                let version = Packet::Version {
+                    version: VERSION,
+                    extensions: Bytes::new(),
+                };
+                agent.say(super::packet(&version), turn);
+                Ok(())
+            }
+            Packet::Request { id, request } if self.greeted => {
+                self.on_request_packet(id, request, agent, turn);
+                Ok(())
+            }
+            Packet::Init { .. }
+            | Packet::Version { .. }
+            | Packet::Request { .. }
+            | Packet::Reply { .. } => Err(broken(Side::Agent, "a packet out of its place")),
+        }
+    }
+
+    fn on_request_packet(
+        &mut self,
+        id: u32,
+        request: Request,
+        agent: &AgentEnd,
+        turn: &mut Turn<'_, Outbound>,
+    ) {
+        if let Some(what) = unsupported(&request) {
+            let denial = words::unsupported(&what);
+            return Self::refuse(id, StatusCode::OP_UNSUPPORTED, denial, agent, turn);
+        }
+        if let Request::Close { handle }
+        | Request::Read { handle, .. }
+        | Request::Write { handle, .. }
+        | Request::Fstat { handle }
+        | Request::Fsetstat { handle, .. }
+        | Request::Readdir { handle } = &request
+        {
+            let handle = handle.clone();
+            return self.on_handle(id, handle, request, agent, turn);
+        }
+        let questions: Result<VecDeque<Question>, _> = paths(&request)
+            .into_iter()
+            .map(|(path, last)| Question::new(path, last))
+            .collect();
+        match questions {
+            Ok(questions) => {
+                self.queue.push_back(Unlocated {
+                    id,
+                    request,
+                    questions,
+                    paths: Vec::new(),
+                    failure: None,
+                });
+                self.locate(agent, turn);
+            }
+            Err(what) => {
+                let denial = words::unsupported(what);
+                Self::refuse(id, StatusCode::FAILURE, denial, agent, turn);
+            }
+        }
+    }
+
+    /// Asks about the paths of the first request that waits for them, and submits those that know
+    /// theirs. One at a time: a path may lead elsewhere once the request before has run.
+    pub(super) fn locate(&mut self, agent: &AgentEnd, turn: &mut Turn<'_, Outbound>) {
+        while !self.asking
+            && let Some(first) = self.queue.front()
+        {
+            let Some(question) = first.questions.front() else {
+                if let Some(first) = self.queue.pop_front() {
+                    self.submit(first.into_located(), agent, turn);
+                }
+                continue;
+            };
+            let request = Request::Realpath {
+                path: Bytes::from(question.asked.clone()),
+            };
+            let id = self.expected.expect(Expected::Resolved);
+            self.probe(packet(&Packet::Request { id, request }), turn);
+            self.asking = true;
+        }
+    }
+
+    fn submit(&mut self, located: Located, agent: &AgentEnd, turn: &mut Turn<'_, Outbound>) {
+        if self.held.len() >= QUEUE_MAX {
+            let denial = Denial::new(Reason::Limit, "too many file operations wait for approval");
+            return Self::refuse(located.id, StatusCode::FAILURE, denial, agent, turn);
+        }
+        match turn.submit(located.operation()) {
+            Ruling::Allowed { unit, .. } => self.run(located, unit, agent, turn),
+            Ruling::Refused(denial) => self.deny(located.id, &denial, agent, turn),
+            Ruling::Held { unit, notice } => {
+                self.tell([notice.as_str()], agent, turn);
+                self.held.insert(unit, located);
+            }
+        }
+    }
+
+    /// Sends what is allowed.
+    pub(super) fn run(
+        &mut self,
+        located: Located,
+        unit: UnitId,
+        agent: &AgentEnd,
+        turn: &mut Turn<'_, Outbound>,
+    ) {
+        let id = located.id;
+        if let Some(status) = located.failure {
+            let code = status.code.as_str().to_owned();
+            turn.finish(unit, UnitEnd::of(Outcome::Failed { code }));
+            return Self::reply(id, Reply::Status(status), agent, turn);
+        }
+        let (reads, writes) = located.access();
+        let is_folder = matches!(located.request, Request::Opendir { .. });
+        let opens = is_folder || matches!(located.request, Request::Open { .. });
+        if opens && self.handles.len() + self.expected.opening() >= HANDLES_MAX {
+            turn.finish(unit, UnitEnd::of(Outcome::NotExecuted));
+            let denial = Denial::new(Reason::Limit, "too many files are open at once");
+            return Self::refuse(id, StatusCode::FAILURE, denial, agent, turn);
+        }
+        let expected = match located.paths.first() {
+            Some(path) if opens => Expected::Opened {
+                id,
+                file: OpenFile {
+                    unit,
+                    path: path.clone(),
+                    reads: reads && !is_folder,
+                    writes,
+                    is_folder,
+                    bytes_returned: 0,
+                    failure: None,
+                },
+            },
+            _ => Expected::Whole { id, unit },
+        };
+        let id = self.expected.expect(expected);
+        let request = located.into_request();
+        let body = packet(&Packet::Request { id, request });
+        turn.release(unit, Outbound::message(self.id, body));
+    }
+
+    /// A request about an open file: part of its unit, if it is what the unit was allowed for.
+    fn on_handle(
+        &mut self,
+        id: u32,
+        handle: Bytes,
+        request: Request,
+        agent: &AgentEnd,
+        turn: &mut Turn<'_, Outbound>,
+    ) {
+        let Some(file) = self.handles.get(&handle) else {
+            let denial = Denial::new(Reason::Protocol, "there is no file open by this handle");
+            return Self::refuse(id, StatusCode::FAILURE, denial, agent, turn);
+        };
+        let unit = file.unit;
+        let covered = match &request {
+            Request::Read { .. } => file.reads,
+            Request::Write { .. } => file.writes,
+            Request::Readdir { .. } => file.is_folder,
+            Request::Fsetstat { .. } if !file.writes => {
+                // Reading a file is no permission to change its attributes.
+                let paths = vec![file.path.clone()];
+                let located = Located {
+                    id,
+                    request,
+                    paths,
+                    failure: None,
+                };
+                return self.submit(located, agent, turn);
+            }
+            _ => true,
+        };
+        if !covered {
+            let message = format!("the file wasn't opened to {} it", request.name());
+            let denial = Denial::new(Reason::Protocol, message);
+            return Self::refuse(id, StatusCode::PERMISSION_DENIED, denial, agent, turn);
+        }
+        let contents = match &request {
+            Request::Write { data, .. } => Some(data.clone()),
+            _ => None,
+        };
+        let expected = match (&request, self.handles.remove(&handle)) {
+            (Request::Close { .. }, Some(file)) => Expected::Closed { id, file },
+            (_, file) => {
+                self.handles.extend(file.map(|file| (handle.clone(), file)));
+                Expected::Part { id, handle, unit }
+            }
+        };
+        let id = self.expected.expect(expected);
+        let message = Outbound::message(self.id, packet(&Packet::Request { id, request }));
+        match contents {
+            Some(data) => turn.release_stream(unit, message.of(unit, Track::FileWrite, data)),
+            None => turn.release(unit, message),
+        }
+    }
+}
+
+/// What isn't supported in a request, in words.
+fn unsupported(request: &Request) -> Option<String> {
+    match request {
+        Request::Symlink { .. } => Some("making symbolic links".into()),
+        Request::Extended { name, .. } => {
+            let name = name.get(..64).unwrap_or(name).escape_ascii();
+            Some(format!("the file transfer extension {name}"))
+        }
+        Request::Open { flags, .. } if !flags.are_defined() => {
+            Some("flags of a later version of file transfer".into())
+        }
+        Request::Open { attributes, .. }
+        | Request::Setstat { attributes, .. }
+        | Request::Fsetstat { attributes, .. }
+        | Request::Mkdir { attributes, .. }
+            if !attributes.extended.is_empty() =>
+        {
+            Some("extended file attributes".into())
+        }
+        _ => None,
+    }
+}
