@@ -7,7 +7,9 @@
 //! `k8s.io/apiserver/pkg/endpoints/request`; RFC 6455 for [`frame`].
 
 pub mod frame;
+pub mod mask;
 pub mod message;
+pub mod reply;
 pub mod session;
 
-pub use session::{Command, Session};
+pub use session::{Command, Options, Session};

@@ -418,7 +418,10 @@ mod tests {
         let json = Json::parse(br#"{"a":"x\"y","b":[12,"z"],"c":true}"#, Names::Exact).unwrap();
         let (mut out, mut marks) = (String::from("> "), Vec::new());
         json.write_marked(&mut out, Some(&mut marks));
-        let marked: Vec<&str> = marks.iter().map(|range| &out[range.clone()]).collect();
+        let marked: Vec<&str> = marks
+            .iter()
+            .map(|range| out.get(range.clone()).unwrap())
+            .collect();
         assert_eq!(marked, [r#"x\"y"#, "12", "z"]);
     }
 }
