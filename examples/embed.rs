@@ -55,7 +55,9 @@ impl<F: Fn(&Request<'_>) -> Verdict + Send + Sync> DecisionPoint for Policy<F> {
     fn decide(&self, _now: Now, request: &Request<'_>) -> Decision {
         let used = match request.operation {
             Operation::Sql(unit) => &unit.analysis.classified,
-            Operation::Session(_) => &ClassifiedUse::default(),
+            Operation::Session(_) | Operation::Command(_) | Operation::Api(_) => {
+                &ClassifiedUse::default()
+            }
         };
         Decision {
             verdict: (self.0)(request),

@@ -6,7 +6,8 @@ use gateway_core::{
     catalogue::Snapshot,
     decision::{Decision, DecisionPoint, Request, Verdict},
     id::{Digest, RuleId, TargetName},
-    mask::Obligations,
+    mask::{ClassifiedField, Obligations},
+    operation::Operation,
     time::Now,
 };
 
@@ -224,19 +225,20 @@ impl Bundle {
         self.cache.len()
     }
 
-    fn judge(&self, now: Now, request: &Request<'_>) -> Arc<Judgement> {
-        let judge = || self.engine.judge(&self.agents, now, request);
+    fn judge(&self, now: Now, request: &Request<'_>, fields: &[ClassifiedField]) -> Arc<Judgement> {
+        let judge = || self.engine.judge(&self.agents, now, request, fields);
         if self.engine.reads.clock {
             Arc::new(judge())
         } else {
-            self.cache.get_or(request, judge)
+            self.cache.get_or(request, fields, judge)
         }
     }
 }
 
 impl DecisionPoint for Bundle {
     fn decide(&self, now: Now, request: &Request<'_>) -> Decision {
-        let judgement = self.judge(now, request);
+        let fields = classified_fields(request.operation);
+        let judgement = self.judge(now, request, &fields);
         let mut verdict = judgement.verdict.clone();
         let mut obligations = Obligations::default();
         if let Some(used) = classified(request.operation) {
@@ -248,6 +250,9 @@ impl DecisionPoint for Bundle {
                 verdict = Verdict::Deny(denial);
             }
         }
+        (obligations.revealed_fields, obligations.fields) = fields
+            .into_iter()
+            .partition(|field| judgement.reveal_fields.contains(field));
         Decision {
             verdict,
             obligations,
@@ -258,6 +263,14 @@ impl DecisionPoint for Bundle {
 
     fn policy(&self) -> Digest {
         self.digest
+    }
+}
+
+/// Classified fields that the answer to the operation may hold.
+fn classified_fields(operation: &Operation) -> Vec<ClassifiedField> {
+    match operation {
+        Operation::Api(unit) => unit.classified.to_vec(),
+        Operation::Session(_) | Operation::Sql(_) | Operation::Command(_) => Vec::new(),
     }
 }
 

@@ -7,12 +7,15 @@ use gateway_core::decision::{Denial, Hold};
 use gateway_core::id::RuleId;
 use gateway_core::identity::{Groups, Principal, PrincipalKind};
 use gateway_core::mask::MaskCount;
-use gateway_core::operation::{Inspection, Object as Target, Operation, Statement};
+use gateway_core::operation::{
+    ApiResource, ApiUnit, CommandKind, CommandUnit, Inspection, Object as Target, Operation,
+    Statement,
+};
 use gateway_core::record::SessionOpened;
 use gateway_core::target::{Durability, Mode};
 
 use super::seal::Sealer;
-use crate::json::Object;
+use crate::json::{Object, quoted};
 use crate::log::Salt;
 
 pub(crate) use gateway_core::record::STATEMENTS_LISTED_MAX;
@@ -90,18 +93,29 @@ pub(super) fn operation(o: &mut Object<'_>, operation: &Operation, salt: &Salt, 
     actions.sort_unstable();
     actions.dedup();
     o.texts("actions", actions);
-    let unit = match operation {
+    let sensitive = operation.sensitive();
+    let classified = match operation {
         Operation::Session(_) => {
             o.texts("objects", objects.iter().map(String::as_str));
             o.hex("salt", salt);
             return;
         }
-        Operation::Sql(unit) => unit,
+        Operation::Sql(unit) => {
+            o.hex("catalogue", &unit.analysis.catalogue.0.0);
+            o.flag("in_transaction", unit.in_transaction);
+            !unit.analysis.classified.columns.is_empty()
+        }
+        Operation::Command(unit) => {
+            o.object("facts", |o| command_facts(o, unit));
+            false
+        }
+        Operation::Api(unit) => {
+            o.object("facts", |o| api_facts(o, unit));
+            false
+        }
     };
-    let analysis = &unit.analysis;
-    o.hex("catalogue", &analysis.catalogue.0.0);
-    o.flag("in_transaction", unit.in_transaction);
-    match &analysis.inspection {
+    let tokenised = classified || !sensitive.is_empty();
+    match operation.inspection() {
         Inspection::Full => o.text("inspection", "full"),
         Inspection::Opaque { reason } => {
             o.text("inspection", "opaque");
@@ -109,8 +123,7 @@ pub(super) fn operation(o: &mut Object<'_>, operation: &Operation, salt: &Salt, 
         }
     }
     o.texts("objects", objects.iter().map(String::as_str));
-    let tokenised = !analysis.sensitive.is_empty() || !analysis.classified.columns.is_empty();
-    if let Some(bindings) = &unit.bindings {
+    if let Some(bindings) = operation.bindings() {
         let shown: Vec<Option<String>> = bindings
             .shown
             .iter()
@@ -129,27 +142,69 @@ pub(super) fn operation(o: &mut Object<'_>, operation: &Operation, salt: &Salt, 
     if !tokenised {
         o.hex("salt", salt);
     }
-    o.int("statement_count", count(analysis.statements.len()));
-    let text = sealer.redact(&unit.text, &analysis.sensitive);
-    o.objects(
-        "statements",
-        listed(&analysis.statements),
-        |o, (command, span)| {
-            o.text("command", command);
-            let span = text.stored(&span);
-            o.int("end", count(span.end));
-            o.int("start", count(span.start));
-        },
-    );
+    let (statements, listed) = statements(operation);
+    o.int("statement_count", count(statements));
+    let text = sealer.redact(operation.text(), sensitive);
+    o.objects("statements", listed, |o, (command, span)| {
+        o.text("command", command);
+        let span = text.stored(&span);
+        o.int("end", count(span.end));
+        o.int("start", count(span.start));
+    });
     o.text("text", &text.text);
-    o.int("text_bytes", count(unit.text.len()));
-    o.int("tokens", count(analysis.sensitive.len()));
+    o.int("text_bytes", count(operation.text().len()));
+    o.int("tokens", count(sensitive.len()));
+}
+
+fn command_facts(o: &mut Object<'_>, unit: &CommandUnit) {
+    o.text("kind", command_kind(unit.kind));
+    o.text_opt("program", unit.facts.program.as_deref());
+    o.flag("pty", unit.facts.pty);
+}
+
+fn api_facts(o: &mut Object<'_>, unit: &ApiUnit) {
+    let facts = &unit.facts;
+    if !facts.command.is_empty() {
+        o.texts("command", facts.command.iter().map(String::as_str));
+    }
+    o.flag("dry_run", facts.dry_run);
+    o.text("method", &facts.method);
+    o.flag("privileged", facts.privileged);
+    o.text_opt("resource", unit.resource.as_ref().map(resource).as_deref());
+    o.text("verb", unit.verb);
+}
+
+const fn command_kind(kind: CommandKind) -> &'static str {
+    match kind {
+        CommandKind::Exec => "exec",
+        CommandKind::Shell => "shell",
+        CommandKind::File => "file",
+    }
+}
+
+/// The number of an operation's statements, and those of them that are listed: what each does in a
+/// word, and its part of the text. A command and a call are one statement each.
+fn statements(operation: &Operation) -> (usize, Vec<(&str, Range<usize>)>) {
+    let whole = 0..operation.text().len();
+    match operation {
+        Operation::Session(_) => (0, Vec::new()),
+        Operation::Sql(unit) => {
+            let statements = &unit.analysis.statements;
+            (statements.len(), listed(statements).collect())
+        }
+        Operation::Command(unit) => {
+            let program = unit.facts.program.as_deref();
+            let command = program.unwrap_or(command_kind(unit.kind));
+            (1, vec![(command, whole)])
+        }
+        Operation::Api(unit) => (1, vec![(unit.verb, whole)]),
+    }
 }
 
 /// How many rows a listing of statements has for `operation`, at least one.
 pub(super) fn rows(operation: &Operation) -> u64 {
     match operation {
-        Operation::Session(_) => 1,
+        Operation::Session(_) | Operation::Command(_) | Operation::Api(_) => 1,
         Operation::Sql(unit) => count(
             unit.analysis
                 .statements
@@ -188,6 +243,59 @@ fn object_name(object: &Target) -> String {
         Target::Relation { schema, name } => format!("{schema}.{name}"),
         Target::Function { schema, name } => format!("{schema}.{name}()"),
         Target::Setting { name } => format!("setting {name}"),
+        Target::Path { path } | Target::ApiPath { path } => word(path),
+        Target::Resource {
+            group,
+            resource,
+            subresource,
+            namespace,
+            name,
+        } => resource_name([group, namespace, resource, name, subresource]),
+    }
+}
+
+fn resource(of: &ApiResource) -> String {
+    resource_name([
+        &of.group,
+        &of.namespace,
+        &of.resource,
+        &of.name,
+        &of.subresource,
+    ])
+}
+
+/// A resource as its API's paths spell it, without the version: `apps/namespaces/shop/deployments/web`.
+fn resource_name([group, namespace, resource, name, subresource]: [&String; 5]) -> String {
+    let mut path = String::new();
+    let mut push = |segment: &str| {
+        if !path.is_empty() {
+            path.push('/');
+        }
+        path.push_str(segment);
+    };
+    if !group.is_empty() {
+        push(group);
+    }
+    if !namespace.is_empty() {
+        push("namespaces");
+        push(namespace);
+    }
+    push(resource);
+    if !name.is_empty() || !subresource.is_empty() {
+        push(name);
+    }
+    if !subresource.is_empty() {
+        push(subresource);
+    }
+    word(&path)
+}
+
+/// A name as one word of a list: quoted where it would look like several, or like a quoted one.
+fn word(name: &str) -> String {
+    if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '"') {
+        quoted(name)
+    } else {
+        name.to_owned()
     }
 }
 

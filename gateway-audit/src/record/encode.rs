@@ -502,11 +502,14 @@ fn decided(
     }
 }
 
-/// Commits to the exact request: the text as sent and, with parameters, a zero byte and the digest of
+/// Commits to the exact request: the text as forwarded and, with parameters, a zero byte and the digest of
 /// their section; for an operation on the session, its class.
 fn commit(operation: &Operation, salt: &Salt) -> Hash {
     match operation {
         Operation::Session(_) => request_commitment(salt, &[operation.class().as_bytes()]),
+        Operation::Command(_) | Operation::Api(_) => {
+            request_commitment(salt, &[operation.text().as_bytes()])
+        }
         Operation::Sql(unit) => match &unit.bindings {
             None => request_commitment(salt, &[unit.text.as_bytes()]),
             Some(bindings) => {

@@ -198,6 +198,22 @@ pub(crate) fn effect(effect: &Effect) -> String {
             format!("{schema}.{name}")
         }
         Object::Setting { name } => name.clone(),
+        Object::Path { path } | Object::ApiPath { path } => path.clone(),
+        Object::Resource {
+            group,
+            resource,
+            subresource,
+            namespace,
+            name,
+        } => {
+            let parts = [namespace, group, resource, subresource, name];
+            let parts: Vec<&str> = parts
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .map(String::as_str)
+                .collect();
+            parts.join("/")
+        }
     };
     format!("{} {object}", effect.action.as_str())
 }

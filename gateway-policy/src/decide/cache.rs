@@ -10,14 +10,18 @@ use gateway_core::{
     decision::Request,
     id::Digest,
     identity::{Groups, PrincipalKind},
-    operation::{Inspection, Object, Operation, SessionOp},
+    mask::{ClassifiedField, FieldStep},
+    operation::{ApiUnit, CommandUnit, Inspection, Object, Operation, SessionOp, SqlUnit},
 };
 
-use super::{Judgement, classified, entities::stage};
+use super::{
+    Judgement, classified,
+    entities::{command_line, kind, stage},
+};
 
 /// Judgements per generation; two generations are kept.
 const ENTRIES_MAX: usize = 2048;
-/// Operations with more effects and columns than this aren't remembered, so that an entry is small:
+/// Operations with more effects, columns and fields than this aren't remembered, so that an entry is small:
 /// two generations hold at most a few megabytes.
 const PARTS_MAX: usize = 64;
 
@@ -46,10 +50,12 @@ impl Cache {
     pub(crate) fn get_or(
         &self,
         request: &Request<'_>,
+        fields: &[ClassifiedField],
         judge: impl FnOnce() -> Judgement,
     ) -> Arc<Judgement> {
         let columns = classified(request.operation).map_or(0, |used| used.columns.len());
-        if !request.approved.is_empty() || request.operation.effects().len() + columns > PARTS_MAX {
+        let parts = request.operation.effects().len() + columns + fields.len();
+        if !request.approved.is_empty() || parts > PARTS_MAX {
             return Arc::new(judge());
         }
         let key = key(request);
@@ -122,31 +128,22 @@ pub(super) fn key(request: &Request<'_>) -> Digest {
         Operation::Session(SessionOp::Cancel) => key.tag(1),
         Operation::Sql(unit) => {
             key.tag(2);
-            key.text(stage(unit.stage));
-            key.tag(unit.in_transaction.into());
-            let facts = &unit.analysis.facts;
-            key.put(&facts.statement_count.to_be_bytes());
-            key.put(&[
-                facts.has_where.into(),
-                facts.where_is_constant.into(),
-                facts.read_only.into(),
-            ]);
-            key.list(facts.limit.as_slice(), |key, limit| {
-                key.put(&limit.to_be_bytes())
-            });
-            match &unit.analysis.inspection {
-                Inspection::Full => key.tag(0),
-                Inspection::Opaque { reason } => {
-                    key.tag(1);
-                    key.text(reason);
-                }
-            }
-            key.list(&unit.analysis.classified.columns, |key, column| {
-                key.put(&column.id.relation.0.to_be_bytes());
-                key.put(&column.id.number.to_be_bytes());
-                key.list(&column.name, |key, name| key.text(name));
-                key.text(column.class.as_str());
-            });
+            key.sql(unit);
+        }
+        Operation::Command(unit) => {
+            key.tag(3);
+            key.command(unit);
+        }
+        Operation::Api(unit) => {
+            key.tag(4);
+            key.api(unit);
+        }
+    }
+    match request.operation.inspection() {
+        Inspection::Full => key.tag(0),
+        Inspection::Opaque { reason } => {
+            key.tag(1);
+            key.text(reason);
         }
     }
     key.list(request.operation.effects(), |key, effect| {
@@ -179,6 +176,65 @@ impl Key {
         }
     }
 
+    fn sql(&mut self, unit: &SqlUnit) {
+        self.text(stage(unit.stage));
+        self.tag(unit.in_transaction.into());
+        let facts = &unit.analysis.facts;
+        self.put(&facts.statement_count.to_be_bytes());
+        self.put(&[
+            facts.has_where.into(),
+            facts.where_is_constant.into(),
+            facts.read_only.into(),
+        ]);
+        self.list(facts.limit.as_slice(), |key, limit| {
+            key.put(&limit.to_be_bytes());
+        });
+        self.list(&unit.analysis.classified.columns, |key, column| {
+            key.put(&column.id.relation.0.to_be_bytes());
+            key.put(&column.id.number.to_be_bytes());
+            key.list(&column.name, |key, name| key.text(name));
+            key.text(column.class.as_str());
+        });
+    }
+
+    fn command(&mut self, unit: &CommandUnit) {
+        self.text(kind(unit.kind));
+        self.text(command_line(unit));
+        let facts = &unit.facts;
+        self.list(facts.argv.as_slice(), |key, argv| {
+            key.list(argv, |key, word| key.text(word));
+        });
+        self.list(facts.program.as_slice(), |key, program| key.text(program));
+        self.tag(facts.pty.into());
+    }
+
+    fn api(&mut self, unit: &ApiUnit) {
+        self.text(unit.verb);
+        self.list(unit.resource.as_slice(), |key, resource| {
+            // What `Field` entities show of the call.
+            key.text(&resource.group);
+            key.text(&resource.resource);
+            key.text(&resource.namespace);
+            key.text(&resource.name);
+        });
+        let facts = &unit.facts;
+        self.text(&facts.method);
+        self.put(&[facts.dry_run.into(), facts.privileged.into()]);
+        self.list(&facts.command, |key, word| key.text(word));
+        self.list(&unit.classified, |key, field| {
+            key.text(&field.group);
+            key.text(&field.resource);
+            key.list(&field.path, |key, step| match step {
+                FieldStep::Key(name) => {
+                    key.tag(0);
+                    key.text(name);
+                }
+                FieldStep::Each => key.tag(1),
+            });
+            key.text(field.class.as_str());
+        });
+    }
+
     fn object(&mut self, object: &Object) {
         match object {
             Object::Target => self.tag(0),
@@ -200,6 +256,27 @@ impl Key {
             Object::Setting { name } => {
                 self.tag(5);
                 self.text(name);
+            }
+            Object::Path { path } => {
+                self.tag(6);
+                self.text(path);
+            }
+            Object::Resource {
+                group,
+                resource,
+                subresource,
+                namespace,
+                name,
+            } => {
+                self.tag(7);
+                self.list(
+                    &[group, resource, subresource, namespace, name],
+                    |key, part| key.text(part),
+                );
+            }
+            Object::ApiPath { path } => {
+                self.tag(8);
+                self.text(path);
             }
         }
     }

@@ -11,8 +11,11 @@ use cedar_policy::{
 use gateway_core::{
     decision::Request,
     identity::{Groups, Principal, PrincipalKind},
-    mask::ClassifiedColumn,
-    operation::{Object, Operation, SessionOp, SqlStage},
+    mask::{ClassifiedColumn, ClassifiedField, FieldStep},
+    operation::{
+        ApiFacts, ApiUnit, CommandKind, CommandUnit, Object, Operation, SessionOp, SqlStage,
+        SqlUnit,
+    },
     time::{Now, Wall},
 };
 
@@ -35,6 +38,12 @@ pub(super) struct Vocabulary {
     column: EntityTypeName,
     function: EntityTypeName,
     setting: EntityTypeName,
+    path: EntityTypeName,
+    namespace: EntityTypeName,
+    k8s_kind: EntityTypeName,
+    k8s_object: EntityTypeName,
+    api_path: EntityTypeName,
+    field: EntityTypeName,
 }
 
 /// An entity type's name isn't one. A bug, or a Cedar that changed.
@@ -51,6 +60,9 @@ pub(super) const fn type_name(object: &Object) -> &'static str {
         Object::Relation { .. } => "Table",
         Object::Function { .. } => "Function",
         Object::Setting { .. } => "Setting",
+        Object::Path { .. } => "Path",
+        Object::Resource { .. } => "K8sObject",
+        Object::ApiPath { .. } => "ApiPath",
     }
 }
 
@@ -70,6 +82,12 @@ impl Vocabulary {
             column: name("Column")?,
             function: name("Function")?,
             setting: name("Setting")?,
+            path: name("Path")?,
+            namespace: name("Namespace")?,
+            k8s_kind: name("K8sKind")?,
+            k8s_object: name("K8sObject")?,
+            api_path: name("ApiPath")?,
+            field: name("Field")?,
         })
     }
 
@@ -137,7 +155,38 @@ impl Vocabulary {
                 uid(&self.function, &path(&[target, database, schema, name]))
             }
             Object::Setting { name } => uid(&self.setting, &path(&[target, name])),
+            Object::Path { path } => uid(&self.path, &path_id(target, path)),
+            Object::Resource {
+                group,
+                resource,
+                subresource,
+                namespace,
+                name,
+            } => {
+                let mut names = vec![target, namespace, group, resource, name];
+                names.extend(some(subresource));
+                uid(&self.k8s_object, &path(&names))
+            }
+            Object::ApiPath { path: at } => uid(&self.api_path, &path(&[target, at])),
         }
+    }
+
+    /// The kind of objects of an API. As in RBAC, a subresource is a kind of its own.
+    fn kind(
+        &self,
+        request: &Request<'_>,
+        group: &str,
+        resource: &str,
+        subresource: &str,
+    ) -> EntityUid {
+        let mut names = vec![request.target.name.as_str(), group, resource];
+        names.extend(some(subresource));
+        uid(&self.k8s_kind, &path(&names))
+    }
+
+    fn namespace(&self, request: &Request<'_>, namespace: &str) -> Option<EntityUid> {
+        let id = path(&[request.target.name.as_str(), some(namespace)?]);
+        Some(uid(&self.namespace, &id))
     }
 
     pub(super) fn object_entity(
@@ -146,20 +195,20 @@ impl Vocabulary {
         object: &Object,
     ) -> Result<Entity, String> {
         let mut parents = HashSet::from([uid(&self.environment, &request.target.environment)]);
+        if *object != Object::Target {
+            parents.insert(self.object(request, &Object::Target));
+        }
         let mut above = |object: &Object| parents.insert(self.object(request, object));
         let attributes = match object {
             Object::Target => vec![("name", text(request.target.name.as_str()))],
             Object::Database => {
-                above(&Object::Target);
                 vec![("name", text(request.facts.database.as_str()))]
             }
             Object::Schema { schema } => {
-                above(&Object::Target);
                 above(&Object::Database);
                 vec![("name", text(schema.as_str()))]
             }
             Object::Relation { schema, name } | Object::Function { schema, name } => {
-                above(&Object::Target);
                 above(&Object::Database);
                 above(&Object::Schema {
                     schema: schema.clone(),
@@ -169,10 +218,34 @@ impl Vocabulary {
                     ("name", text(name.as_str())),
                 ]
             }
-            Object::Setting { name } => {
-                above(&Object::Target);
-                vec![("name", text(name.as_str()))]
+            Object::Setting { name } => vec![("name", text(name.as_str()))],
+            Object::Path { path } => {
+                let target = request.target.name.as_str();
+                parents.extend(folders(path).map(|above| uid(&self.path, &path_id(target, above))));
+                vec![("path", text(path.as_str()))]
             }
+            Object::Resource {
+                group,
+                resource,
+                subresource,
+                namespace,
+                name,
+            } => {
+                parents.insert(self.kind(request, group, resource, subresource));
+                parents.extend(self.namespace(request, namespace));
+                let qualified = match some(subresource) {
+                    None => resource.clone(),
+                    Some(subresource) => format!("{resource}/{subresource}"),
+                };
+                vec![
+                    ("group", text(group.as_str())),
+                    ("resource", text(qualified)),
+                    ("subresource", text(subresource.as_str())),
+                    ("namespace", text(namespace.as_str())),
+                    ("name", text(name.as_str())),
+                ]
+            }
+            Object::ApiPath { path } => vec![("path", text(path.as_str()))],
         };
         entity(self.object(request, object), attributes, parents)
     }
@@ -223,6 +296,62 @@ impl Vocabulary {
     }
 }
 
+impl Vocabulary {
+    /// The entity id of a field.
+    pub(super) fn field(&self, request: &Request<'_>, field: &ClassifiedField) -> EntityUid {
+        let mut id = path(&[request.target.name.as_str(), &field.group, &field.resource]);
+        for step in &field.path {
+            id.push('/');
+            match step {
+                FieldStep::Key(key) => id.push_str(&path(&[key]).replace('*', "%2A")),
+                FieldStep::Each => id.push('*'),
+            }
+        }
+        uid(&self.field, &id)
+    }
+
+    pub(super) fn field_entity(
+        &self,
+        request: &Request<'_>,
+        field: &ClassifiedField,
+    ) -> Result<Entity, String> {
+        let (namespace, name) = match request.operation {
+            Operation::Api(ApiUnit {
+                resource: Some(of), ..
+            }) if (&of.group, &of.resource) == (&field.group, &field.resource) => {
+                (of.namespace.as_str(), of.name.as_str())
+            }
+            Operation::Api(_)
+            | Operation::Session(_)
+            | Operation::Sql(_)
+            | Operation::Command(_) => ("", ""),
+        };
+        let mut parents = HashSet::from([
+            uid(&self.environment, &request.target.environment),
+            self.object(request, &Object::Target),
+            self.kind(request, &field.group, &field.resource, ""),
+        ]);
+        parents.extend(self.namespace(request, namespace));
+        let steps: Vec<&str> = field
+            .path
+            .iter()
+            .map(|step| match step {
+                FieldStep::Key(key) => key.as_str(),
+                FieldStep::Each => "*",
+            })
+            .collect();
+        let attributes = vec![
+            ("group", text(field.group.as_str())),
+            ("resource", text(field.resource.as_str())),
+            ("path", text(steps.join("."))),
+            ("class", text(field.class.as_str())),
+            ("namespace", text(namespace)),
+            ("name", text(name)),
+        ];
+        entity(self.field(request, field), attributes, parents)
+    }
+}
+
 /// The context of every effect of a request. What no rule reads and is dear to provide is left out.
 pub(super) fn context(
     reads: Reads,
@@ -244,21 +373,9 @@ pub(super) fn context(
     }
     match request.operation {
         Operation::Session(_) => {}
-        Operation::Sql(unit) => {
-            let facts = &unit.analysis.facts;
-            pairs.extend([
-                ("stage", text(stage(unit.stage))),
-                ("statement_count", long(facts.statement_count.into())),
-                ("has_where", Value::new_bool(facts.has_where)),
-                (
-                    "where_is_constant",
-                    Value::new_bool(facts.where_is_constant),
-                ),
-                ("read_only", Value::new_bool(facts.read_only)),
-                ("in_transaction", Value::new_bool(unit.in_transaction)),
-            ]);
-            pairs.extend(facts.limit.map(|limit| ("limit", long(limit))));
-        }
+        Operation::Sql(unit) => pairs.extend(sql_facts(unit)),
+        Operation::Command(unit) => pairs.extend(command_facts(unit)),
+        Operation::Api(unit) => pairs.extend(api_facts(unit)),
     }
     Context::from_pairs(
         pairs
@@ -268,6 +385,51 @@ pub(super) fn context(
     .map_err(|error| error.to_string())
 }
 
+type Pairs = Vec<(&'static str, Value)>;
+
+fn sql_facts(unit: &SqlUnit) -> Pairs {
+    let facts = &unit.analysis.facts;
+    let mut pairs = vec![
+        ("stage", text(stage(unit.stage))),
+        ("statement_count", long(facts.statement_count.into())),
+        ("has_where", Value::new_bool(facts.has_where)),
+        (
+            "where_is_constant",
+            Value::new_bool(facts.where_is_constant),
+        ),
+        ("read_only", Value::new_bool(facts.read_only)),
+        ("in_transaction", Value::new_bool(unit.in_transaction)),
+    ];
+    pairs.extend(facts.limit.map(|limit| ("limit", long(limit))));
+    pairs
+}
+
+fn command_facts(unit: &CommandUnit) -> Pairs {
+    let facts = &unit.facts;
+    vec![
+        ("kind", text(kind(unit.kind))),
+        ("command", text(command_line(unit))),
+        ("program", text(facts.program.as_deref().unwrap_or(""))),
+        ("plain", Value::new_bool(facts.argv.is_some())),
+        ("pty", Value::new_bool(facts.pty)),
+    ]
+}
+
+fn api_facts(unit: &ApiUnit) -> Pairs {
+    let facts = &unit.facts;
+    vec![
+        ("verb", text(unit.verb)),
+        ("method", text(facts.method.as_str())),
+        ("dry_run", Value::new_bool(facts.dry_run)),
+        ("privileged", Value::new_bool(facts.privileged)),
+        ("command", text(quoted(facts))),
+        (
+            "program",
+            text(facts.command.first().map_or("", String::as_str)),
+        ),
+    ]
+}
+
 /// The database that is asked for, or that the session is in.
 fn database<'a>(request: &Request<'a>) -> &'a str {
     match request.operation {
@@ -275,7 +437,9 @@ fn database<'a>(request: &Request<'a>) -> &'a str {
             database: Some(database),
         }) => database,
         Operation::Session(SessionOp::Open { database: None } | SessionOp::Cancel)
-        | Operation::Sql(_) => &request.facts.database,
+        | Operation::Sql(_)
+        | Operation::Command(_)
+        | Operation::Api(_) => &request.facts.database,
     }
 }
 
@@ -285,6 +449,36 @@ pub(super) const fn stage(stage: SqlStage) -> &'static str {
         SqlStage::Prepare => "prepare",
         SqlStage::Execute => "execute",
     }
+}
+
+pub(super) const fn kind(kind: CommandKind) -> &'static str {
+    match kind {
+        CommandKind::Exec => "exec",
+        CommandKind::Shell => "shell",
+        CommandKind::File => "file",
+    }
+}
+
+/// The command line, where there is one.
+pub(super) fn command_line(unit: &CommandUnit) -> &str {
+    match unit.kind {
+        CommandKind::Exec => &unit.text,
+        CommandKind::Shell | CommandKind::File => "",
+    }
+}
+
+/// The words of an exec as one line that a POSIX shell would split into the same words: so no two
+/// commands look alike.
+fn quoted(facts: &ApiFacts) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./_-".contains(c);
+    let words = facts.command.iter().map(|word| {
+        if !word.is_empty() && word.chars().all(plain) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// `2026-11-23T14:00:00.000Z` (Cedar, RFC 80 "datetime extension").
@@ -299,6 +493,44 @@ fn datetime(wall: Wall) -> Result<String, String> {
     Ok(format!(
         "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"
     ))
+}
+
+/// Folders of a path at most; deeper ones aren't judged.
+const DEPTH_MAX: usize = 64;
+
+/// Whether rules on folders can judge the path: absolute, without empty, `.` and `..` steps and
+/// control characters, and of a depth that can be listed.
+pub(super) fn is_canonical(path: &str) -> bool {
+    let is_step = |step: &str| !matches!(step, "" | "." | "..");
+    path == "/"
+        || path.strip_prefix('/').is_some_and(|steps| {
+            steps.split('/').all(is_step)
+                && steps.split('/').count() <= DEPTH_MAX
+                && !path.chars().any(char::is_control)
+        })
+}
+
+/// The folders above a canonical path, `/` among them; none for other paths.
+fn folders(path: &str) -> impl Iterator<Item = &str> {
+    let judged = if is_canonical(path) { path } else { "" };
+    let slashes = judged.match_indices('/').map(|(at, _)| at.max(1));
+    slashes
+        .filter_map(|end| judged.get(..end))
+        .filter(|above| above.len() < judged.len())
+}
+
+/// `<target>/var/log`. Other paths are a single name behind `.`, which is no step of a canonical one.
+fn path_id(target: &str, at: &str) -> String {
+    if is_canonical(at) {
+        let escaped = path(&[target]);
+        format!("{escaped}{}", at.replace('%', "%25"))
+    } else {
+        path(&[target, ".", at])
+    }
+}
+
+fn some(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
 }
 
 /// Names joined by `/`; a `/` or `%` within one is percent-encoded, so that paths are unambiguous.

@@ -3,7 +3,7 @@
 //! ```text
 //! effects -> each permitted? --no--> Deny
 //!            |yes, but a hold matched -> would approval lift it? --yes--> Hold
-//!            '-> Allow, with the classified columns that `reveal` permits
+//!            '-> Allow, with the classified columns and fields that `reveal` permits
 //! ```
 //! Cedar skips a policy that fails to evaluate, even a `forbid`. Here any such failure is a denial.
 
@@ -14,6 +14,7 @@ mod words;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -26,6 +27,7 @@ use gateway_core::{
     decision::{Denial, Hold, Reason, Request, Requirement, Verdict},
     id::RuleId,
     identity::{Groups, PrincipalKind},
+    mask::{ClassifiedColumn, ClassifiedField},
     operation::{Action, ClassifiedUse, Effect, Inspection, Object, Operation},
     time::Now,
 };
@@ -62,6 +64,7 @@ pub(crate) struct Judgement {
     pub(crate) verdict: Verdict,
     pub(crate) rules: Vec<RuleId>,
     pub(crate) reveal: BTreeSet<ColumnId>,
+    pub(crate) reveal_fields: BTreeSet<ClassifiedField>,
 }
 
 /// The rules can't be made ready. A bug, or a Cedar that changed.
@@ -140,9 +143,16 @@ impl Engine {
         self.rules.get(id.as_str())
     }
 
-    /// Judges one request. Total: whatever fails is a denial, and reveals nothing.
-    pub(crate) fn judge(&self, agents: &Agents, now: Now, request: &Request<'_>) -> Judgement {
-        match self.try_judge(agents, now, request) {
+    /// Judges one request, whose answer may hold `fields`. Total: whatever fails is a denial, and
+    /// reveals nothing.
+    pub(crate) fn judge(
+        &self,
+        agents: &Agents,
+        now: Now,
+        request: &Request<'_>,
+        fields: &[ClassifiedField],
+    ) -> Judgement {
+        match self.try_judge(agents, now, request, fields) {
             Ok(judgement) => judgement,
             Err(reason) => Judgement {
                 verdict: Verdict::Deny(
@@ -151,6 +161,7 @@ impl Engine {
                 ),
                 rules: Vec::new(),
                 reveal: BTreeSet::new(),
+                reveal_fields: BTreeSet::new(),
             },
         }
     }
@@ -161,10 +172,11 @@ impl Engine {
         agents: &Agents,
         now: Now,
         request: &Request<'_>,
+        fields: &[ClassifiedField],
     ) -> Result<Judgement, String> {
         let effects = effects(request.operation);
         let columns = classified(request.operation).map_or(&[][..], |used| &used.columns);
-        let world = World::new(self, agents, now, request, &effects, columns)?;
+        let world = World::new(self, agents, now, request, &effects, (columns, fields))?;
 
         let mut rules = BTreeSet::new();
         let mut refusals = Refusals::default();
@@ -180,16 +192,29 @@ impl Engine {
                 (Ruling::Failed(why), _) => return Err(why),
             }
         }
+        let mut reveals = |resource: &EntityUid| match self.ask(
+            &self.reveal,
+            &world,
+            resource,
+            &world.unapproved,
+        ) {
+            Ruling::Permitted(by) => {
+                rules.extend(by);
+                Ok(true)
+            }
+            Ruling::Forbidden(_) | Ruling::NotPermitted => Ok(false),
+            Ruling::Failed(why) => Err(why),
+        };
         let mut reveal = BTreeSet::new();
         for column in columns {
-            let resource = self.vocabulary.column(request, column);
-            match self.ask(&self.reveal, &world, &resource, &world.unapproved) {
-                Ruling::Permitted(by) => {
-                    rules.extend(by);
-                    reveal.insert(column.id);
-                }
-                Ruling::Forbidden(_) | Ruling::NotPermitted => {}
-                Ruling::Failed(why) => return Err(why),
+            if reveals(&self.vocabulary.column(request, column))? {
+                reveal.insert(column.id);
+            }
+        }
+        let mut reveal_fields = BTreeSet::new();
+        for field in fields {
+            if reveals(&self.vocabulary.field(request, field))? {
+                reveal_fields.insert(field.clone());
             }
         }
         let verdict = match refusals.into_denial(self, request) {
@@ -206,6 +231,7 @@ impl Engine {
             verdict,
             rules: rules.into_iter().collect(),
             reveal,
+            reveal_fields,
         })
     }
 
@@ -353,29 +379,39 @@ fn owner(agents: &Agents, request: &Request<'_>) -> Option<gateway_core::id::Obj
         })
 }
 
-/// The operation's effects; `opaque` is added where an analysis forgot it.
+/// The operation's effects; `opaque` is added where the wire forgot it, and for paths which rules
+/// on folders can't judge.
 fn effects(operation: &Operation) -> Vec<Effect> {
     let mut effects = operation.effects().to_vec();
-    if let Operation::Sql(unit) = operation {
-        match unit.analysis.inspection {
-            Inspection::Opaque { .. } => {
-                effects.push(Effect {
-                    action: Action::Opaque,
-                    object: Object::Target,
-                });
-            }
-            Inspection::Full => {}
-        }
+    let understood = match operation.inspection() {
+        Inspection::Full => effects.iter().all(|effect| match &effect.object {
+            Object::Path { path } => entities::is_canonical(path),
+            Object::Target
+            | Object::Database
+            | Object::Schema { .. }
+            | Object::Relation { .. }
+            | Object::Function { .. }
+            | Object::Setting { .. }
+            | Object::Resource { .. }
+            | Object::ApiPath { .. } => true,
+        }),
+        Inspection::Opaque { .. } => false,
+    };
+    if !understood {
+        effects.push(Effect {
+            action: Action::Opaque,
+            object: Object::Target,
+        });
     }
     effects.sort();
     effects.dedup();
     effects
 }
 
-/// What the operation does with classified data, if its family has any.
+/// What the operation does with classified columns, if its family has any.
 pub(crate) fn classified(operation: &Operation) -> Option<&ClassifiedUse> {
     match operation {
-        Operation::Session(_) => None,
+        Operation::Session(_) | Operation::Command(_) | Operation::Api(_) => None,
         Operation::Sql(unit) => Some(&unit.analysis.classified),
     }
 }
@@ -405,7 +441,7 @@ impl World {
         now: Now,
         request: &Request<'_>,
         effects: &[Effect],
-        columns: &[std::sync::Arc<gateway_core::mask::ClassifiedColumn>],
+        (columns, fields): (&[Arc<ClassifiedColumn>], &[ClassifiedField]),
     ) -> Result<Self, String> {
         let vocabulary = &engine.vocabulary;
         let agent = agents.find(request.principal);
@@ -421,11 +457,14 @@ impl World {
         for object in objects {
             entities.push(vocabulary.object_entity(request, object)?);
         }
-        if !columns.is_empty() {
+        if !columns.is_empty() || !fields.is_empty() {
             entities.push(engine.reveal.entity.clone());
         }
         for column in columns {
             entities.push(vocabulary.column_entity(request, column)?);
+        }
+        for field in fields {
+            entities.push(vocabulary.field_entity(request, field)?);
         }
         Ok(Self {
             principal: uid,
@@ -488,8 +527,8 @@ impl Refusals {
         if self.not_permitted.len() > 1 {
             denial = denial.with_detail(words::list(&self.not_permitted, request));
         }
-        if let (Action::Opaque, Operation::Sql(unit)) = (effect.action, request.operation)
-            && let Inspection::Opaque { reason } = &unit.analysis.inspection
+        if let (Action::Opaque, Inspection::Opaque { reason }) =
+            (effect.action, request.operation.inspection())
         {
             denial = denial.with_detail(reason.clone());
         }

@@ -38,6 +38,30 @@ pub(super) fn effect(effect: &Effect, request: &Request<'_>) -> String {
             )
         }
         Object::Setting { name } => format!("{action} on setting {} of {target}", printable(name)),
+        Object::Path { path } | Object::ApiPath { path } => {
+            format!("{action} on {} of {target}", printable(path))
+        }
+        Object::Resource {
+            group,
+            resource,
+            subresource,
+            namespace,
+            name,
+        } => {
+            let mut words = format!("{action} on {resource}");
+            for (before, part) in [
+                (".", group),
+                ("/", subresource),
+                (" ", name),
+                (" in namespace ", namespace),
+            ] {
+                if !part.is_empty() {
+                    words.push_str(before);
+                    words.push_str(part);
+                }
+            }
+            format!("{} of {target}", printable(&words))
+        }
     }
 }
 
@@ -66,7 +90,7 @@ pub(super) fn held(effects: &[Effect], request: &Request<'_>) -> String {
     format!("needs approval: {}", list(effects, request))
 }
 
-/// Catalogue names can hold anything: control characters are shown escaped.
+/// Names can hold anything: control characters are shown escaped.
 fn printable(name: &str) -> String {
     name.chars()
         .flat_map(|c| {

@@ -22,7 +22,7 @@ const CURIOUS: &str = r#"
 @id("facts") forbid (principal, action in [Action::"sql.read", Action::"sql.write"], resource)
 when { context.where_is_constant || !context.has_where || context.statement_count > 2 || context.in_transaction || context.read_only || (context has limit && context.limit > 5) || context.stage == "prepare" };
 @id("held") @hold("reviewers") forbid (principal, action == Action::"sql.delete", resource) unless { context.approved };
-@id("reveal") permit (principal, action == Action::"reveal", resource) when { resource.class == "email" && resource.name == "email" && context.stage == "execute" };
+@id("reveal") permit (principal, action == Action::"reveal", resource) when { resource.class == "email" && resource.name == "email" && context has stage && context.stage == "execute" };
 "#;
 
 prop_compose! {
