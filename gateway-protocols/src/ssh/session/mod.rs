@@ -186,3 +186,6 @@ impl Wire for Session {
         buffered < EVENTS_MAX
     }
 }
+
+#[cfg(test)]
+mod tests;
