@@ -22,6 +22,8 @@ mod rules;
 mod run;
 mod schedule;
 mod script;
+#[cfg(feature = "ssh")]
+pub mod ssh;
 pub mod toy;
 mod trace;
 pub mod transcript;

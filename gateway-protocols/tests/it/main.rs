@@ -7,6 +7,9 @@ mod calls;
 mod corpora;
 #[cfg(test)]
 mod postgres;
+#[cfg(feature = "ssh")]
+#[cfg(test)]
+mod ssh;
 #[cfg(test)]
 mod toy;
 #[cfg(test)]
