@@ -15,13 +15,13 @@ use gateway_core::id::{
 use gateway_core::identity::{Groups, Principal, PrincipalKind};
 use gateway_core::mask::MaskCount;
 use gateway_core::operation::{
-    Action, Analysis, ClassifiedUse, Effect, Inspection, Object, Operation, SqlFacts, SqlStage,
-    SqlUnit, Statement,
+    Action, Analysis, ApiFacts, ApiResource, ApiUnit, ClassifiedUse, CommandFacts, CommandKind,
+    CommandUnit, Effect, Inspection, Object, Operation, SqlFacts, SqlStage, SqlUnit, Statement,
 };
 use gateway_core::record::{
     Acknowledge, ApprovalOutcome, ApprovalRequested, Blocked, Chunk, CloseReason, CompletedCommand,
-    Counters, Direction, Entry, Evidence, EvidenceSink, Intent, Outcome, Record, SessionOpened,
-    Severity, UnitEnd,
+    Counters, Direction, Entry, Evidence, EvidenceSink, Intent, Moment, Outcome, Record,
+    SessionOpened, Severity, Track, UnitEnd,
 };
 use gateway_core::target::{Durability, Mode, Target};
 use gateway_core::time::{Mono, Now, Wall};
@@ -173,13 +173,17 @@ impl<'a> Script<'a> {
     }
 
     pub(crate) fn login(&mut self) {
+        self.login_to(target());
+    }
+
+    pub(crate) fn login_to(&mut self, target: Target) {
         self.entry(Entry::AuthAccepted {
             principal: principal(),
             method: "token-as-password",
         });
         self.entry(Entry::SessionOpened(Box::new(SessionOpened {
             principal: principal(),
-            target: target(),
+            target,
             database: "shop".into(),
             source: [10, 0, 0, 9].into(),
             rules: vec![rule("open")],
@@ -188,7 +192,15 @@ impl<'a> Script<'a> {
     }
 
     pub(crate) fn intent(&mut self, unit: u64, text: &str, approval: Option<ApprovalId>) {
-        let operation = sql(text);
+        self.intent_of(unit, sql(text), approval);
+    }
+
+    pub(crate) fn intent_of(
+        &mut self,
+        unit: u64,
+        operation: Operation,
+        approval: Option<ApprovalId>,
+    ) {
         self.entry(Entry::Intent(Box::new(Intent {
             unit: UnitId(unit),
             operation,
@@ -248,16 +260,7 @@ impl<'a> Script<'a> {
             None,
         );
         self.chunk(Direction::ToAgent, b"T...D ann ***@***");
-        self.entry(Entry::Masked {
-            unit: UnitId(1),
-            counts: vec![MaskCount {
-                column: "public.customers.email".into(),
-                class: ClassName::parse("email").unwrap(),
-                method: "redact",
-                seen: 3,
-                masked: 2,
-            }],
-        });
+        self.masked(1, "public.customers.email");
         self.finish(1, Outcome::Completed);
         self.intent(2, "select 1/0", None);
         self.finish(
@@ -272,10 +275,81 @@ impl<'a> Script<'a> {
         self.close();
     }
 
+    pub(crate) fn moment(&mut self, unit: u64, direction: Direction, track: Track, data: &[u8]) {
+        let data = Bytes::copy_from_slice(data);
+        let unit = UnitId(unit);
+        self.chunk(direction, &Moment { unit, track, data }.encode());
+    }
+
+    pub(crate) fn masked(&mut self, unit: u64, column: &str) {
+        self.entry(Entry::Masked {
+            unit: UnitId(unit),
+            counts: vec![MaskCount {
+                column: column.into(),
+                class: ClassName::parse("email").unwrap(),
+                method: "redact",
+                seen: 3,
+                masked: 2,
+            }],
+        });
+    }
+
+    /// A shell in a terminal, a failed command, a file, a refused command.
+    pub(crate) fn ssh(&mut self) {
+        self.login_to(Target {
+            protocol: "ssh",
+            ..target()
+        });
+        let size = [[0, 0, 0, 120], [0, 0, 0, 40]].concat();
+        self.intent_of(1, command(CommandKind::Shell, ""), None);
+        self.moment(1, Direction::ToTarget, Track::Resize, &size);
+        self.moment(1, Direction::ToAgent, Track::Output, b"$ ");
+        self.moment(1, Direction::ToTarget, Track::Input, b"ls\r");
+        let hostile = b"ls\r\n\x1b]52;c;cm0=\x07\x1b[31ma\x1b[0m\r\n";
+        self.moment(1, Direction::ToAgent, Track::Output, hostile);
+        self.masked(1, "card_number");
+        self.moment(1, Direction::ToAgent, Track::Exit, b"0");
+        self.end(1, Outcome::Completed, Vec::new());
+        self.intent_of(2, command(CommandKind::Exec, "grep -q x f"), None);
+        self.moment(2, Direction::ToAgent, Track::Exit, b"1");
+        let code = "exit 1".into();
+        self.end(2, Outcome::Failed { code }, Vec::new());
+        self.intent_of(3, command(CommandKind::File, "read /etc/a b"), None);
+        self.moment(3, Direction::ToAgent, Track::FileRead, b"contents");
+        self.end(3, Outcome::Completed, Vec::new());
+        self.block_of(4, command(CommandKind::Exec, "rm -rf /"));
+        self.close();
+    }
+
+    /// A masked list, a held and approved delete, a write of a secret that the server refuses.
+    pub(crate) fn kubernetes(&mut self) {
+        self.login_to(Target {
+            protocol: "kubernetes",
+            ..target()
+        });
+        self.intent_of(1, api("list", "GET /api/v1/namespaces/shop/secrets"), None);
+        let list = br#"{"kind":"SecretList","items":[]}"#;
+        self.moment(1, Direction::ToAgent, Track::Response, list);
+        self.masked(1, "secrets.data.*");
+        self.end(1, Outcome::Completed, Vec::new());
+        let delete = api("delete", "DELETE /api/v1/namespaces/shop/secrets/web");
+        self.approval_of(2, delete, ApprovalOutcome::Approved);
+        let body = r#"{"data":{"key":'aHVudGVyMg=='}}"#;
+        let create = format!("POST /api/v1/namespaces/shop/secrets\n{body}");
+        self.intent_of(3, api("create", &create), None);
+        let code = "422".into();
+        self.end(3, Outcome::Failed { code }, Vec::new());
+        self.close();
+    }
+
     pub(crate) fn block(&mut self, unit: u64, text: &str) {
+        self.block_of(unit, sql(text));
+    }
+
+    pub(crate) fn block_of(&mut self, unit: u64, operation: Operation) {
         self.entry(Entry::Blocked(Box::new(Blocked {
             unit: UnitId(unit),
-            operation: Some(sql(text)),
+            operation: Some(operation),
             denial: Denial::new(Reason::Forbidden, "drops need a change ticket")
                 .with_rules(vec![rule("no-ddl")]),
             policy: policy(),
@@ -284,15 +358,24 @@ impl<'a> Script<'a> {
     }
 
     fn approval(&mut self, unit: u64, outcome: ApprovalOutcome) {
+        self.approval_of(unit, sql("delete from orders where id = 7"), outcome);
+    }
+
+    pub(crate) fn approval_of(
+        &mut self,
+        unit: u64,
+        operation: Operation,
+        outcome: ApprovalOutcome,
+    ) {
         let approval = ApprovalId::new(
             Wall::from_micros(self.at_us),
             [u8::try_from(unit).unwrap(); 10],
         );
-        let (text, digest) = ("delete from orders where id = 7", Digest::of(b"bound"));
+        let digest = Digest::of(b"bound");
         self.entry(Entry::ApprovalRequested(Box::new(ApprovalRequested {
             approval,
             unit: UnitId(unit),
-            operation: sql(text),
+            operation: operation.clone(),
             hold: Hold {
                 requirements: vec![Requirement {
                     rule: rule("deletes"),
@@ -332,7 +415,7 @@ impl<'a> Script<'a> {
                 unit: UnitId(unit),
                 digest,
             });
-            self.intent(unit, text, Some(approval));
+            self.intent_of(unit, operation, Some(approval));
             self.finish(unit, Outcome::Completed);
         }
     }
@@ -381,6 +464,73 @@ fn target() -> Target {
     }
 }
 
+/// A command; a file operation's object is the path behind its first word.
+pub(crate) fn command(kind: CommandKind, text: &str) -> Operation {
+    let (first, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let (action, object) = match kind {
+        CommandKind::Exec => (Action::SshExec, Object::Target),
+        CommandKind::Shell => (Action::SshShell, Object::Target),
+        CommandKind::File => (Action::SshRead, Object::Path { path: rest.into() }),
+    };
+    Operation::Command(CommandUnit {
+        kind,
+        text: text.into(),
+        effects: [Effect { action, object }].into(),
+        inspection: Inspection::Full,
+        facts: CommandFacts {
+            argv: None,
+            program: (kind == CommandKind::Exec).then(|| first.into()),
+            pty: kind == CommandKind::Shell,
+        },
+    })
+}
+
+/// A call about secrets in one namespace; what stands between single quotes is taken as sensitive.
+pub(crate) fn api(verb: &'static str, text: &str) -> Operation {
+    let (request, _) = text.split_once('\n').unwrap_or((text, ""));
+    let (method, path) = request.split_once(' ').unwrap();
+    let resource = ApiResource {
+        version: "v1".into(),
+        namespace: "shop".into(),
+        resource: "secrets".into(),
+        name: path
+            .rsplit_once("secrets/")
+            .map_or("", |(_, name)| name)
+            .into(),
+        ..ApiResource::default()
+    };
+    let object = Object::Resource {
+        group: String::new(),
+        resource: resource.resource.clone(),
+        subresource: String::new(),
+        namespace: resource.namespace.clone(),
+        name: resource.name.clone(),
+    };
+    let action = Action::K8sSecret;
+    Operation::Api(ApiUnit {
+        verb,
+        text: text.into(),
+        sensitive: quoted(text),
+        effects: [Effect { action, object }].into(),
+        inspection: Inspection::Full,
+        facts: ApiFacts {
+            method: method.into(),
+            ..ApiFacts::default()
+        },
+        resource: Some(resource),
+        classified: [].into(),
+    })
+}
+
+/// What stands between single quotes, with them.
+fn quoted(text: &str) -> Vec<std::ops::Range<usize>> {
+    let quotes: Vec<usize> = text.match_indices('\'').map(|(at, _)| at).collect();
+    quotes
+        .chunks_exact(2)
+        .map(|pair| pair[0]..pair[1] + 1)
+        .collect()
+}
+
 /// The parts of a text between semicolons, without the spaces around them.
 fn spans(text: &str) -> impl Iterator<Item = std::ops::Range<usize>> {
     let mut start = 0;
@@ -393,7 +543,6 @@ fn spans(text: &str) -> impl Iterator<Item = std::ops::Range<usize>> {
 
 /// Statements; what stands between single quotes is taken as sensitive.
 fn sql(text: &str) -> Operation {
-    let quotes: Vec<usize> = text.match_indices('\'').map(|(at, _)| at).collect();
     Operation::Sql(SqlUnit {
         stage: SqlStage::Query,
         text: text.into(),
@@ -416,10 +565,7 @@ fn sql(text: &str) -> Operation {
             inspection: Inspection::Full,
             facts: SqlFacts::default(),
             classified: ClassifiedUse::default(),
-            sensitive: quotes
-                .chunks_exact(2)
-                .map(|pair| pair[0]..pair[1] + 1)
-                .collect(),
+            sensitive: quoted(text),
             catalogue: CatalogueVersion(Digest::of(b"catalogue")),
         }),
         bindings: None,

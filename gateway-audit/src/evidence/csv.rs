@@ -59,7 +59,7 @@ pub(crate) fn to_csv(table: &Table) -> Result<Vec<u8>, csv::Error> {
 
 /// A JSON string in which every invisible character is escaped: what a terminal or an editor shows of
 /// a line is what it says.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::new();
     for c in quoted(text).chars() {
         if invisible(c) {

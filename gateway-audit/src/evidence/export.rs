@@ -9,13 +9,14 @@ use serde_json::Value;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, System, ZipWriter};
 
-use super::leaf::{Leaf, Range};
+use super::leaf::{Leaf, Range, made_of_moments};
 use super::populations::populations;
 use super::tables::{TABLES, Table};
-use super::{FILE_BYTES_MAX, to_csv, to_jsonl};
+use super::{FILE_BYTES_MAX, FILES_MAX, cast_name, to_csv, to_jsonl};
 use crate::json::{self, hex};
 use crate::log::{Entry, Position, ReadError, Salt, Stored, last_checkpoint, read, read_frame};
 use crate::note::{Checkpoint, VerifierKey};
+use crate::replay::casts;
 use crate::tree::{Frontier, sha256};
 
 /// What a package lists.
@@ -80,6 +81,9 @@ pub enum ExportError {
         /// Its name.
         name: String,
     },
+    /// The package would have more than [`FILES_MAX`] files.
+    #[error("more than {FILES_MAX} files: export shorter periods")]
+    TooManyFiles,
     /// The package can't be written.
     #[error("the package can't be written: {0}")]
     Write(#[from] io::Error),
@@ -163,12 +167,17 @@ pub fn export(
         .collect();
     package.add_table(&populations(&range, &tables, &hashes))?;
     let mut recordings = 0;
-    for session in in_scope.iter().filter(|_| options.bodies) {
-        let anchored = anchored_chunks(&range, session);
+    for (session, leaves) in range.sessions().iter().filter(|_| options.bodies) {
+        let anchored = anchored_chunks(leaves);
         if anchored > 0 {
-            let positions = gathered.chunks.get(session).map_or(&[][..], Vec::as_slice);
+            let positions = gathered.chunks.get(*session).map_or(&[][..], Vec::as_slice);
             let stream = stream(dir, session, positions, anchored)?;
             package.add(&format!("recordings/{session}/stream"), &stream)?;
+            if made_of_moments(leaves) {
+                for (unit, cast) in casts(&stream) {
+                    package.add(&cast_name(session, unit.0), cast.as_bytes())?;
+                }
+            }
             recordings += 1;
         }
     }
@@ -196,12 +205,9 @@ pub fn export(
 }
 
 /// The number of chunks that the last head of a session in the range covers.
-fn anchored_chunks(range: &Range, session: &str) -> u64 {
-    let of_session = range
-        .leaves
-        .iter()
-        .filter(|leaf| leaf.session() == Some(session) && leaf.text("sh").is_some());
-    of_session
+fn anchored_chunks(leaves: &[&Leaf]) -> u64 {
+    let heads = leaves.iter().filter(|leaf| leaf.text("sh").is_some());
+    heads
         .filter_map(|leaf| leaf.count("chunks"))
         .max()
         .unwrap_or(0)
@@ -385,6 +391,9 @@ struct Package<W: Write + Seek> {
 impl<W: Write + Seek> Package<W> {
     fn add(&mut self, name: &str, contents: &[u8]) -> Result<(), ExportError> {
         let len = u64::try_from(contents.len()).unwrap_or(u64::MAX);
+        if self.files.len() == FILES_MAX {
+            return Err(ExportError::TooManyFiles);
+        }
         if len > FILE_BYTES_MAX {
             return Err(ExportError::FileTooLarge { name: name.into() });
         }

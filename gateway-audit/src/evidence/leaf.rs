@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::replay::has_moments;
+
 /// A leaf with its header, and its body where it is at hand, as JSON.
 #[derive(Clone, Debug)]
 pub(crate) struct Leaf {
@@ -47,6 +49,12 @@ impl Leaf {
     pub(crate) fn body(&self, pointer: &str) -> Option<&Value> {
         self.body.pointer(pointer).filter(|value| !value.is_null())
     }
+}
+
+/// Whether the stream of the session that has these leaves is made of moments.
+pub(crate) fn made_of_moments(leaves: &[&Leaf]) -> bool {
+    let protocol = leaves.iter().find_map(|leaf| leaf.text("prt"));
+    protocol.is_some_and(has_moments)
 }
 
 /// The leaves of a package, and which of them it lists.

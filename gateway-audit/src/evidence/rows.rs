@@ -178,6 +178,39 @@ pub(super) fn masked_columns(mask: &Leaf) -> u64 {
     mask.count("columns").unwrap_or(0).min(1664)
 }
 
+/// Where a masked value was, and what found it there.
+struct Place<'a> {
+    object: &'a str,
+    detector: &'a str,
+}
+
+impl<'a> Place<'a> {
+    /// `schema.table.column` of SQL; elsewhere a field of an API, `group/resource.path.to.field`, or the
+    /// name of a detector, which knows no places.
+    fn of(path: &'a str, of_sql: bool) -> Self {
+        let by_class = |object| Self {
+            object,
+            detector: "classification",
+        };
+        if of_sql {
+            return by_class(path.rsplit_once('.').map_or("", |(object, _)| object));
+        }
+        // Groups have dots of their own.
+        let resource = match path.split_once('/') {
+            Some((group, rest)) if rest.contains('.') => group.len() + 1,
+            _ => 0,
+        };
+        let dot = path.get(resource..).and_then(|rest| rest.find('.'));
+        match dot.and_then(|dot| path.get(..resource + dot)) {
+            Some(object) => by_class(object),
+            None => Self {
+                object: "",
+                detector: path,
+            },
+        }
+    }
+}
+
 pub(super) fn masking(_: &Range, leaves: &[&Leaf], mask: &Leaf) -> Vec<Vec<Cell>> {
     let of_unit = |leaf: &&Leaf, kind: &str| leaf.kind() == kind && leaf.unit() == mask.unit();
     let before = leaves.partition_point(|leaf| leaf.index < mask.index);
@@ -185,8 +218,12 @@ pub(super) fn masking(_: &Range, leaves: &[&Leaf], mask: &Leaf) -> Vec<Vec<Cell>
     let intent = intent.rev().find(|leaf| of_unit(leaf, "unit.intent"));
     let result = after(leaves, mask).find(|leaf| of_unit(leaf, "unit.result"));
     let columns = array(mask.body("/columns"));
+    let of_sql = intent
+        .and_then(|intent| intent.text("op"))
+        .is_some_and(|operation| operation.starts_with("sql."));
     let row = |column: &Value| {
         let path = plain(column.get("column"));
+        let place = Place::of(&path, of_sql);
         let count = |name: &str| integer(column.get(name).and_then(Value::as_u64));
         vec![
             time(mask),
@@ -194,20 +231,19 @@ pub(super) fn masking(_: &Range, leaves: &[&Leaf], mask: &Leaf) -> Vec<Vec<Cell>
             integer(mask.unit()),
             field(mask, "agt"),
             field(mask, "res"),
-            Cell::Text(
-                path.rsplit_once('.')
-                    .map_or("", |(object, _)| object)
-                    .to_owned(),
-            ),
-            Cell::Text(path),
+            text(place.object),
+            text(&path),
             Cell::Text(plain(column.get("class"))),
-            text("classification"),
+            text(place.detector),
             intent.map_or(Cell::Empty, |intent| list(intent.header.get("rul"))),
             intent.map_or(Cell::Empty, |intent| field(intent, "pol")),
             Cell::Text(plain(column.get("method"))),
             count("seen"),
             count("masked"),
-            result.map_or(Cell::Empty, |result| counter(result, "rows_returned")),
+            match result {
+                Some(result) if of_sql => counter(result, "rows_returned"),
+                _ => Cell::Empty,
+            },
             text("response_blocked"),
             synthetic(mask),
         ]

@@ -108,11 +108,12 @@ fn row(leaves: &[&Leaf], unit: &Unit<'_>, position: u64) -> Vec<Cell> {
     let strict = open.and_then(|open| open.body("/durability")) == Some(&Value::from("strict"));
     let shown = unit.text(position);
     let ran = !matches!(ended.outcome, "blocked" | "not_executed" | "skipped");
-    let total = |name| result.and_then(|result| result.count(name));
+    let total = |name: &str| result.and_then(|result| result.count(name));
     // What a unit moved is counted as a whole: of several statements, a share of nothing is nothing.
-    let share = |name| match (total(name), unit.count) {
+    let rows_count = leaf.text("op").is_some_and(|op| op.starts_with("sql."));
+    let share = |name: &str| match (total(name), unit.count) {
         (None, _) => Cell::Empty,
-        _ if !ran => Cell::Empty,
+        _ if !ran || (name.starts_with("rows_") && !rows_count) => Cell::Empty,
         (total, 1) | (total @ Some(0), _) => integer(total),
         (Some(_), _) => text("unknown"),
     };

@@ -5,6 +5,7 @@ use gateway_core::record::{CompletedCommand, Direction, Outcome as UnitOutcome};
 use gateway_core::target::Durability;
 use gateway_core::time::Wall;
 
+mod families;
 mod forgery;
 
 use super::*;
@@ -27,6 +28,16 @@ fn log_dir() -> tempfile::TempDir {
     plain.chunk(Direction::ToAgent, &[b'x'; 100_000]);
     plain.finish(1, UnitOutcome::Completed);
     plain.close();
+    log.close().unwrap();
+    dir
+}
+
+/// As `log_dir`, with sessions of the other families after it.
+fn log_dir_of_all_families() -> tempfile::TempDir {
+    let dir = log_dir();
+    let (log, _) = Log::open(dir.path(), options()).unwrap();
+    Script::open(&log, 4, Durability::Strict).ssh();
+    Script::open(&log, 5, Durability::Strict).kubernetes();
     log.close().unwrap();
     dir
 }
@@ -277,7 +288,7 @@ fn a_scoped_package_proves_its_range_without_others_bodies() {
 
 #[test]
 fn what_is_missing_is_told_from_what_is_wrong() {
-    let dir = log_dir();
+    let dir = log_dir_of_all_families();
     let (bytes, _) = package(dir.path(), everything());
     let strangers = verify(Cursor::new(&bytes), &Trust::default(), None);
     assert_eq!(

@@ -1,9 +1,19 @@
-//! Gives a session's recorded chunks back.
+//! Gives a session's recording back: its chunks, its moments, what a terminal may show of them.
+
+mod cast;
+mod moments;
+mod screen;
+mod text;
 
 use std::path::Path;
 
 use gateway_core::id::SessionId;
-use gateway_core::record::Direction;
+use gateway_core::record::{Direction, Moment, MomentError};
+
+pub use cast::Cast;
+pub(crate) use cast::casts;
+pub use moments::{Moments, has_moments};
+pub use screen::Screen;
 
 use crate::index::{Index, IndexError};
 use crate::log::{Entry, ReadError, read_frame};
@@ -44,6 +54,72 @@ pub enum ReplayError {
         /// The leaf's log index.
         leaf: u64,
     },
+    /// The recording isn't made of moments.
+    #[error("chunk {chunk} of the recording: {source}")]
+    Moment {
+        /// Its number.
+        chunk: u64,
+        /// What is wrong with it.
+        source: MomentError,
+    },
+}
+
+/// What became whole with one chunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timed {
+    /// UTC microseconds.
+    pub at_us: u64,
+    /// Which way it went.
+    pub direction: Direction,
+    /// What it was.
+    pub moment: Moment,
+}
+
+/// What a recording of moments held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replayed {
+    /// Chunks read.
+    pub chunks: u64,
+    /// No moment is cut off: always so in a session that was closed.
+    pub whole: bool,
+}
+
+/// As [`replay`], for a session of a protocol that [`has_moments`]: visits its moments.
+///
+/// # Errors
+/// [`ReplayError`]; moments visited before are not to be believed.
+pub fn replay_moments(
+    dir: &Path,
+    index: &Index,
+    session: SessionId,
+    visit: &mut dyn FnMut(Timed),
+) -> Result<Replayed, ReplayError> {
+    let mut moments = Moments::default();
+    let mut broken = None;
+    let chunks = replay(dir, index, session, &mut |chunk| {
+        if broken.is_some() {
+            return;
+        }
+        let (at_us, direction) = (chunk.at_us, chunk.direction);
+        let each = &mut |moment| {
+            visit(Timed {
+                at_us,
+                direction,
+                moment,
+            });
+        };
+        if let Err(source) = moments.push(direction, chunk.bytes, each) {
+            let chunk = chunk.number;
+            broken = Some(ReplayError::Moment { chunk, source });
+        }
+    })?;
+    match broken {
+        Some(broken) => Err(broken),
+        None => Ok(Replayed {
+            chunks,
+            whole: moments.is_whole(),
+        }),
+    }
 }
 
 /// Visits a session's chunks in order, checks them against the last head in the log, and returns

@@ -9,10 +9,7 @@
 
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
-use crate::evidence::FILE_BYTES_MAX;
-
-/// Files that a package has at most.
-const MEMBERS_MAX: usize = 1 << 21;
+use crate::evidence::{FILE_BYTES_MAX, FILES_MAX};
 
 /// 1980-01-01, the format's first day, in its own encoding (section 4.4.6, "date and time fields").
 const DATE: u16 = 0x21;
@@ -33,7 +30,7 @@ pub(super) enum ContainerError {
     Read(#[from] io::Error),
     #[error("at byte {at} it is not the zip file that an exporter writes")]
     Form { at: u64 },
-    #[error("it has more than {MEMBERS_MAX} files")]
+    #[error("it has more than {FILES_MAX} files")]
     Members,
 }
 
@@ -56,7 +53,7 @@ pub(super) fn members(package: &mut (impl Read + Seek)) -> Result<Vec<Member>, C
     let mut package = BufReader::new(package);
     let (mut members, mut at) = (Vec::new(), 0);
     while let Some(member) = Member::read(&mut package, at)? {
-        if members.len() == MEMBERS_MAX {
+        if members.len() == FILES_MAX {
             return Err(ContainerError::Members);
         }
         at = member.end();

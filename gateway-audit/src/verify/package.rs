@@ -9,7 +9,8 @@ use super::container::{ContainerError, Member, members};
 use super::leaves::{Hash, Tree, canonical, chain, hex, sha256, unhex};
 use super::signed::{Refused, Signed, open};
 use super::{Outcome, Problems, Trust, Verdict, listings};
-use crate::evidence::{FORMAT, Leaf, Range};
+use crate::evidence::{FORMAT, Leaf, Range, cast_name, made_of_moments};
+use crate::replay::casts;
 
 const MANIFEST: &str = "manifest.json";
 const HEADERS: &str = "leaves/headers.jsonl";
@@ -145,6 +146,18 @@ impl<P: Read + Seek> Files<P> {
             .filter(|name| *name != MANIFEST && !manifest.files.contains_key(*name))
         {
             problems.wrong(name, None, None, "the manifest does not list it");
+        }
+    }
+
+    /// What accounts for the files of a folder is missing.
+    fn skip(&mut self, folder: &str) {
+        let of_folder = |name: &str| name.starts_with(folder);
+        for (_, (_, used)) in self
+            .members
+            .iter_mut()
+            .filter(|(name, _)| of_folder(name.as_str()))
+        {
+            *used = true;
         }
     }
 
@@ -563,6 +576,7 @@ fn streams<P: Read + Seek>(files: &mut Files<P>, range: &Range, problems: &mut P
         }
         let name = format!("recordings/{session}/stream");
         let Some(contents) = files.read(&name, problems) else {
+            files.skip(&format!("recordings/{session}/"));
             continue;
         };
         let Some(chain) = chain(session, &contents) else {
@@ -590,6 +604,15 @@ fn streams<P: Read + Seek>(files: &mut Files<P>, range: &Range, problems: &mut P
         }
         if chain.len() as u64 - 1 > last {
             problems.wrong(&name, None, None, "chunks follow that no leaf commits to");
+        }
+        if made_of_moments(&leaves) {
+            for (unit, cast) in casts(&contents) {
+                let name = cast_name(session, unit.0);
+                let found = files.read(&name, problems);
+                if found.is_some_and(|found| found != cast.as_bytes()) {
+                    problems.wrong(&name, None, None, "it is not what the stream says");
+                }
+            }
         }
     }
     checked
