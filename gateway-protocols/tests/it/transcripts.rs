@@ -10,9 +10,15 @@ use gateway_protocols::testkit::{
 type Replay = fn(&str) -> Result<String, Unreadable>;
 
 /// Folders of `testdata`, how many transcripts each has at least, and how they are run.
-const PROTOCOLS: &[(&str, usize, Replay)] = &[("postgres", 20, |golden| {
-    replay(golden, |world| Postgres(world.proof))
-})];
+const PROTOCOLS: &[(&str, usize, Replay)] = &[
+    ("postgres", 20, |golden| {
+        replay(golden, |world| Postgres(world.proof))
+    }),
+    #[cfg(feature = "ssh")]
+    ("ssh", 18, |golden| {
+        replay(golden, |_| gateway_protocols::testkit::ssh::Ssh)
+    }),
+];
 
 #[test]
 fn every_transcript_comes_out_as_it_is_written() {
