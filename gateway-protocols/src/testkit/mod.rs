@@ -15,6 +15,8 @@
 
 pub mod calls;
 pub mod fuzz;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod laws;
 #[cfg(feature = "postgres")]
 pub mod postgres;

@@ -5,6 +5,8 @@
 mod calls;
 #[cfg(test)]
 mod corpora;
+#[cfg(all(test, feature = "kubernetes"))]
+mod kubernetes;
 #[cfg(test)]
 mod postgres;
 #[cfg(feature = "ssh")]
