@@ -2,6 +2,9 @@
 //!
 //! `fuzz/` calls these under libFuzzer; `cargo test` replays the committed corpora through them.
 
+#[cfg(feature = "ssh")]
+pub mod ssh;
+
 use gateway_core::wire::Side;
 
 use super::{

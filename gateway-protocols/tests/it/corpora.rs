@@ -12,6 +12,12 @@ fn every_committed_input_holds() {
         ("messages", fuzz::messages),
         ("session_agent", fuzz::session_agent),
         ("session_target", fuzz::session_target),
+        #[cfg(feature = "ssh")]
+        ("ssh_agent", fuzz::ssh::agent),
+        #[cfg(feature = "ssh")]
+        ("ssh_parsers", fuzz::ssh::parsers),
+        #[cfg(feature = "ssh")]
+        ("ssh_target", fuzz::ssh::target),
         #[cfg(feature = "pg-native")]
         ("sql", fuzz::sql),
     ];
@@ -40,6 +46,8 @@ mod random {
             fuzz::frames(&data).unwrap();
             let tagged = [&[tag], &data[..]].concat();
             fuzz::messages(&tagged).unwrap();
+            #[cfg(feature = "ssh")]
+            fuzz::ssh::parsers(&tagged).unwrap();
         }
     }
 }

@@ -412,7 +412,6 @@ fn memory_stays_bounded_whatever_stalls() {
 }
 
 #[test]
-#[ignore = "a held fsetstat goes to whatever file its handle stands for by then"]
 fn an_approved_change_is_made_to_the_file_that_was_shown() {
     // The target gives a closed handle out again, as OpenSSH's server does.
     let attributes = sftp::Attributes {

@@ -4,8 +4,11 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gateway_core::operation::{
-    Action, CommandFacts, CommandKind, CommandUnit, Effect, Inspection, Object, Operation,
+use gateway_core::{
+    id::UnitId,
+    operation::{
+        Action, CommandFacts, CommandKind, CommandUnit, Effect, Inspection, Object, Operation,
+    },
 };
 
 use super::path::{Last, shown};
@@ -22,6 +25,8 @@ pub(super) struct Located {
     pub(super) paths: Vec<String>,
     /// What the target said of a path that it can't resolve: the request's answer, if it is allowed.
     pub(super) failure: Option<Status>,
+    /// Of a request on a handle: the unit that opened it. Handles are given out again.
+    pub(super) opened_by: Option<UnitId>,
 }
 
 /// The paths of a request, and what becomes of a link at their end.
@@ -196,6 +201,7 @@ mod tests {
             request,
             paths: paths.iter().map(|path| (*path).to_owned()).collect(),
             failure: None,
+            opened_by: None,
         };
         let operation = located.operation();
         let effects = operation
@@ -287,6 +293,7 @@ mod tests {
             },
             paths: vec!["/srv/a".into(), "/b".into()],
             failure: None,
+            opened_by: None,
         };
         let sent = located.into_request();
         assert_eq!(

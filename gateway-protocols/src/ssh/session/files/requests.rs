@@ -67,6 +67,7 @@ impl Unlocated {
             request: self.request,
             paths: self.paths,
             failure: self.failure,
+            opened_by: None,
         }
     }
 }
@@ -193,6 +194,11 @@ impl Files {
             turn.finish(unit, UnitEnd::of(Outcome::Failed { code }));
             return Self::reply(id, Reply::Status(status), agent, turn);
         }
+        if located.opened_by.is_some() && self.opened_by(&located.request) != located.opened_by {
+            turn.finish(unit, UnitEnd::of(Outcome::NotExecuted));
+            let denial = Denial::new(Reason::Protocol, "the file was closed in the meantime");
+            return Self::refuse(id, StatusCode::FAILURE, denial, agent, turn);
+        }
         let (reads, writes) = located.access();
         let is_folder = matches!(located.request, Request::Opendir { .. });
         let opens = is_folder || matches!(located.request, Request::Open { .. });
@@ -222,6 +228,14 @@ impl Files {
         turn.release(unit, Outbound::message(self.id, body));
     }
 
+    /// The unit of the file that a request's handle stands for now.
+    fn opened_by(&self, request: &Request) -> Option<UnitId> {
+        match request {
+            Request::Fsetstat { handle, .. } => self.handles.get(handle).map(|file| file.unit),
+            _ => None,
+        }
+    }
+
     /// A request about an open file: part of its unit, if it is what the unit was allowed for.
     fn on_handle(
         &mut self,
@@ -248,6 +262,7 @@ impl Files {
                     request,
                     paths,
                     failure: None,
+                    opened_by: Some(unit),
                 };
                 return self.submit(located, agent, turn);
             }
