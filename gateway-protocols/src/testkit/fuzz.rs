@@ -2,6 +2,8 @@
 //!
 //! `fuzz/` calls these under libFuzzer; `cargo test` replays the committed corpora through them.
 
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 #[cfg(feature = "ssh")]
 pub mod ssh;
 

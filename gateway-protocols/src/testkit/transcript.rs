@@ -267,7 +267,8 @@ fn told(operation: &Operation) -> String {
     let values = values
         .map(|b| format!(" {:?}", b.shown))
         .unwrap_or_default();
-    format!("{} \"{}\"{values}", operation.class(), operation.text())
+    let text = operation.text().replace('\n', "\\n");
+    format!("{} \"{text}\"{values}", operation.class())
 }
 
 fn step_of(subject: &impl Notation, text: &str) -> Result<Vec<Step>, String> {

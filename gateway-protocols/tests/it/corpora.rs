@@ -9,6 +9,12 @@ fn every_committed_input_holds() {
     type Body = fn(&[u8]) -> Result<(), Broken>;
     let targets: &[(&str, Body)] = &[
         ("frames", fuzz::frames),
+        #[cfg(feature = "kubernetes")]
+        ("kubernetes_agent", fuzz::kubernetes::agent),
+        #[cfg(feature = "kubernetes")]
+        ("kubernetes_parsers", fuzz::kubernetes::parsers),
+        #[cfg(feature = "kubernetes")]
+        ("kubernetes_target", fuzz::kubernetes::target_side),
         ("messages", fuzz::messages),
         ("session_agent", fuzz::session_agent),
         ("session_target", fuzz::session_target),

@@ -14,6 +14,12 @@ const PROTOCOLS: &[(&str, usize, Replay)] = &[
     ("postgres", 20, |golden| {
         replay(golden, |world| Postgres(world.proof))
     }),
+    #[cfg(feature = "kubernetes")]
+    ("kubernetes", 18, |golden| {
+        replay(golden, |_| {
+            gateway_protocols::testkit::kubernetes::Kubernetes::default()
+        })
+    }),
     #[cfg(feature = "ssh")]
     ("ssh", 18, |golden| {
         replay(golden, |_| gateway_protocols::testkit::ssh::Ssh)

@@ -241,7 +241,7 @@ impl Call {
             return Err(refusal.with_hint("Leave masked fields out, or patch the others."));
         }
         match (media, &json) {
-            (BodyType::JsonPatch, Json::Array(_)) => {}
+            (BodyType::JsonPatch, Json::Array(operations)) => check_json_patch(operations)?,
             (BodyType::JsonPatch, _) => return Err(Refusal::new(400, "a JSON patch is an array")),
             (_, Json::Object(members)) => match verb {
                 Verb::Delete | Verb::DeleteCollection => self.check_delete_options(members)?,
@@ -347,6 +347,11 @@ impl Call {
     /// Whether the answer's body is empty whatever its head says.
     pub(super) const fn is_head(&self) -> bool {
         matches!(self.method, Method::Head)
+    }
+
+    /// Method and canonical target, for the record of a refusal.
+    pub(super) fn asked_for(&self) -> String {
+        format!("{} {}", self.method.as_str(), self.target)
     }
 
     pub(super) fn asked(&self) -> Asked {
@@ -577,6 +582,20 @@ fn no_body(bytes: &[u8]) -> Result<Option<Body>> {
     } else {
         Err(Refusal::new(400, "this request takes no body"))
     }
+}
+
+/// Operations that read fields are refused: `test` tells whether a guess at a masked value is right,
+/// and `copy` and `move` bring it to where nothing is masked (RFC 6902, section 4 "Operations").
+fn check_json_patch(operations: &[Json]) -> Result<()> {
+    let writes = |operation: &Json| {
+        let op = operation.get("op").and_then(Json::as_str);
+        matches!(op, Some("add" | "remove" | "replace"))
+    };
+    if operations.iter().all(writes) {
+        return Ok(());
+    }
+    let refusal = Refusal::new(400, "a JSON patch may add, remove and replace, nothing else");
+    Err(refusal.with_hint("To guard against other writers, replace /metadata/resourceVersion."))
 }
 
 /// What an object says of itself must be what the path says of it.

@@ -182,6 +182,10 @@ fn actions(verb: Verb, path: &ResourcePath, body: Option<&Body>, privileged: boo
     if group.is_empty() && subresource == "ephemeralcontainers" {
         found.push(Action::K8sExec);
     }
+    // An eviction is a delete that respects disruption budgets.
+    if path.group.is_empty() && subresource == "eviction" {
+        found.push(Action::K8sDelete);
+    }
     if privileged {
         found.push(Action::K8sPrivileged);
     }

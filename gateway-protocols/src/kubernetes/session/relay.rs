@@ -38,6 +38,9 @@ use crate::kubernetes::{
 /// Exchanges of one session at once.
 const STREAMS_MAX: usize = 128;
 
+/// What is recorded of a request line that is refused, at most.
+const ASKED_CHARS_MAX: usize = 1024;
+
 type Out<'a, 'b> = &'a mut Turn<'b, Command>;
 type Result<T> = std::result::Result<T, WireError>;
 
@@ -166,7 +169,10 @@ impl Relay {
             return deny(stream, &Refusal::of(429, denial), turn);
         }
         match Call::read(head, self.prefix.as_deref()) {
-            Err(refusal) => deny(stream, &refusal, turn),
+            Err(refusal) => {
+                let asked = format!("{} {}", head.method, head.target);
+                deny_request(stream, &refusal, &asked, turn);
+            }
             Ok(call) if matches!(call.kind(), Kind::Exec(..)) => {
                 self.submit(stream, call, &[], turn);
             }
@@ -230,9 +236,10 @@ impl Relay {
     }
 
     fn submit(&mut self, stream: StreamId, call: Call, body: &[u8], turn: Out<'_, '_>) {
+        let asked = call.asked_for();
         let (unit, ready) = match call.complete(body) {
             Ok(complete) => complete,
-            Err(refusal) => return deny(stream, &refusal, turn),
+            Err(refusal) => return deny_request(stream, &refusal, &asked, turn),
         };
         match turn.submit(Operation::Api(unit)) {
             Ruling::Allowed { unit, obligations } => {
@@ -449,6 +456,13 @@ fn upgraded(
         detector,
         turn,
     )
+}
+
+/// As [`deny`], with what was asked for in the record: the agent knows that.
+fn deny_request(stream: StreamId, refusal: &Refusal, asked: &str, turn: Out<'_, '_>) {
+    let asked: String = asked.chars().take(ASKED_CHARS_MAX).collect();
+    turn.refuse(refusal.denial.clone().with_detail(asked));
+    refuse(stream, refusal, turn);
 }
 
 /// Refuses what never became an operation, on record.

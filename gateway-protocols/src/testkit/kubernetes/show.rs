@@ -105,7 +105,7 @@ impl Streams {
                 let fields = fields(&head.headers);
                 let body = match &*body {
                     [] => String::new(),
-                    body => format!(" {}", String::from_utf8_lossy(body)),
+                    body => format!(" {}", line(body)),
                 };
                 format!("Request {id} {} {}{fields}{body}", head.method, head.target)
             }
@@ -120,11 +120,7 @@ impl Streams {
             }
             What::Body(data) => match self.upgraded.get_mut(&stream) {
                 Some(lanes) => return frames(id, lanes, lane, &data),
-                None => format!(
-                    "Body {id} {}",
-                    String::from_utf8_lossy(&data).escape_debug()
-                )
-                .replace("\\\"", "\""),
+                None => format!("Body {id} {}", line(&data)),
             },
             What::End => format!("End {id}"),
             What::Reset(_) => format!("Reset {id}"),
@@ -155,6 +151,11 @@ fn frames(id: u64, lanes: &mut [(Decoder, BytesMut); 3], lane: Lane, data: &[u8]
         });
     }
     shown
+}
+
+/// In one line.
+fn line(data: &[u8]) -> String {
+    String::from_utf8_lossy(data).replace('\n', "\\n")
 }
 
 fn fields(headers: &[Header]) -> String {
