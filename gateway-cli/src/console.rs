@@ -1,12 +1,23 @@
 //! What people and scripts see: the only module that writes to standard output and error.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 
 use serde::Serialize;
 
 /// One line on standard output.
 pub(crate) fn line(text: impl AsRef<str>) {
     put(&mut io::stdout().lock(), text.as_ref());
+}
+
+/// A piece of text on standard output, at once.
+pub(crate) fn piece(text: &str) {
+    let mut out = io::stdout().lock();
+    kept(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+}
+
+/// Whether standard output is a terminal.
+pub(crate) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
 }
 
 /// One line on standard error.
@@ -25,7 +36,7 @@ pub(crate) fn json(value: &impl Serialize) {
 /// A diagnostic with its source, on standard error.
 pub(crate) fn diagnostic(diagnostic: &dyn miette::Diagnostic) {
     let mut text = String::new();
-    let theme = if io::IsTerminal::is_terminal(&io::stderr()) {
+    let theme = if io::stderr().is_terminal() {
         miette::GraphicalTheme::unicode()
     } else {
         miette::GraphicalTheme::unicode_nocolor()
@@ -79,9 +90,12 @@ pub(crate) fn printable(text: &str) -> String {
     safe
 }
 
-/// A closed pipe (`gateway ... | head`) is no error; there is nobody to tell of others.
 fn put(out: &mut dyn io::Write, text: &str) {
-    let written = writeln!(out, "{text}");
+    kept(writeln!(out, "{text}"));
+}
+
+/// A closed pipe (`gateway ... | head`) is no error; there is nobody to tell of others.
+fn kept(written: io::Result<()>) {
     if let Err(error) = written
         && error.kind() != ErrorKind::BrokenPipe
     {

@@ -30,6 +30,7 @@ use crate::{
     clock::{self, NoRandomness},
     config::{Bounds, Config, Entra, GatewayConfig, Listener, SecretError, TlsFiles},
     sessions::Sessions,
+    ssh::{IdentityError, SshIdentity},
     store::{SqliteStore, StoreError},
     target::{SetupError, TargetService},
     tls::{self, TlsError},
@@ -55,6 +56,8 @@ pub(crate) struct Gateway {
     pub(crate) analysis: AnalysisPool,
     /// The evidence.
     pub(crate) log: Log,
+    /// What SSH listeners prove themselves with, and what they take for proof.
+    pub(crate) ssh: SshIdentity,
     /// TLS towards agents.
     pub(crate) agent_tls: Arc<rustls::ServerConfig>,
     policy_folder: PathBuf,
@@ -115,6 +118,9 @@ pub(crate) enum StartError {
     /// No randomness.
     #[error(transparent)]
     Random(#[from] NoRandomness),
+    /// SSH's keys can't be used.
+    #[error(transparent)]
+    Ssh(#[from] IdentityError),
 }
 
 /// What a reload led to.
@@ -149,7 +155,7 @@ pub(crate) enum ReloadError {
         /// The target.
         target: TargetName,
         /// Why.
-        source: crate::target::ResolveError,
+        source: crate::postgres::ResolveError,
     },
     /// The change can't be recorded.
     #[error(transparent)]
@@ -264,6 +270,7 @@ impl Gateway {
             targets,
             policy: Arc::new(PolicyStore::new(bundle)),
             approvals,
+            ssh: SshIdentity::open(&gateway.data_dir)?,
             analysis: AnalysisPool::start(threads, true).map_err(io)?,
             log,
             agent_tls,
@@ -353,6 +360,9 @@ impl Gateway {
             return Ok(None);
         }
         for (name, target) in &self.targets {
+            let Some(target) = target.postgres() else {
+                continue;
+            };
             for loaded in target.catalogues().loaded() {
                 target
                     .classify(&bundle, &loaded)
@@ -398,7 +408,11 @@ impl Gateway {
 
     /// Forgets one database's catalogue and tells the sessions that use it.
     pub(crate) async fn catalogue_changed(&self, target: &TargetName, database: &str) {
-        if let Some(service) = self.targets.get(target) {
+        if let Some(service) = self
+            .targets
+            .get(target)
+            .and_then(|target| target.postgres())
+        {
             service.catalogues().forget(database);
         }
         self.sessions

@@ -1,21 +1,34 @@
 //! Accepts agents' connections, runs one task per session, and ends them in good order.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use gateway_core::{
-    drive::{Acknowledged, Command, run_session},
+    drive::{Acknowledged, Command, Link, run_session},
     gate::{Gate, Setup},
     id::SessionId,
+    limits::Limits,
     record::{CloseReason, EvidenceSink as _},
+    wire::Wire,
 };
-use gateway_protocols::postgres::Session;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{mpsc, watch},
     task::JoinSet,
 };
 
-use crate::{clock, config::Listener, gateway::Gateway, services::SessionServices};
+use crate::{
+    clock,
+    config::{Listener, Protocol},
+    gateway::Gateway,
+    kubernetes, postgres,
+    services::{Lane, SessionServices},
+    sessions::Admission,
+    ssh,
+};
 
 /// After a failed accept (out of file descriptors), so that the loop doesn't spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -120,25 +133,72 @@ impl Bound {
                 return;
             }
         };
+        let accepted = Accepted {
+            gateway: Arc::clone(gateway),
+            listener: self.listener.clone(),
+            session: id,
+            source,
+            commands,
+            incoming,
+            _admission: admission,
+        };
+        match self.listener.protocol {
+            Protocol::Postgres => sessions.spawn(postgres::serve(accepted, socket)),
+            Protocol::Ssh => sessions.spawn(ssh::serve(accepted, socket)),
+            Protocol::Kubernetes => sessions.spawn(kubernetes::serve(accepted, socket)),
+        };
+    }
+}
+
+/// A connection that was let in: all that its session needs but its wire and its link.
+pub(crate) struct Accepted {
+    gateway: Arc<Gateway>,
+    listener: Listener,
+    session: SessionId,
+    source: IpAddr,
+    commands: mpsc::Sender<Command>,
+    incoming: mpsc::Receiver<Command>,
+    _admission: Admission,
+}
+
+impl Accepted {
+    /// The gateway.
+    pub(crate) fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
+    /// Where the connection was accepted.
+    pub(crate) fn listener(&self) -> &Listener {
+        &self.listener
+    }
+
+    /// Every bound of the session.
+    pub(crate) fn limits(&self) -> &Arc<Limits> {
+        &self.gateway.bounds.session
+    }
+
+    /// Runs the session to its end.
+    pub(crate) async fn run<L, W>(self, wire: W, agent: L::Link) -> CloseReason
+    where
+        L: Lane,
+        W: Wire<Inbound = <L::Link as Link>::Inbound, Outbound = <L::Link as Link>::Outbound>,
+    {
+        let gateway = self.gateway;
         let acknowledged = Arc::new(Acknowledged::default());
         let durability = gateway.durability(&self.listener);
         gateway
             .log
-            .open(id, durability, Arc::clone(&acknowledged) as _);
+            .open(self.session, durability, Arc::clone(&acknowledged) as _);
         let setup = Setup {
-            session: id,
-            source,
+            session: self.session,
+            source: self.source,
             decision: Arc::clone(&gateway.policy) as _,
             limits: Arc::clone(&gateway.bounds.session),
         };
-        let wire = Session::new(&gateway.bounds.session);
-        let target = self.listener.target.clone();
-        let services = SessionServices::new(Arc::clone(gateway), id, target, commands);
-        sessions.spawn(async move {
-            let _admission = admission;
-            let gate = Gate::new(wire, setup);
-            run_session(gate, socket, Arc::new(services), acknowledged, incoming).await
-        });
+        let services =
+            SessionServices::<L>::new(gateway, self.session, &self.listener, self.commands);
+        let gate = Gate::new(wire, setup);
+        run_session(gate, agent, Arc::new(services), acknowledged, self.incoming).await
     }
 }
 

@@ -1,46 +1,56 @@
 //! What one session needs from its surroundings: core's [`Services`], for production.
 
 use std::{
-    io,
+    future, io,
+    marker::PhantomData,
     sync::{Arc, OnceLock},
-    time::Duration,
 };
 
 use base64::Engine as _;
-use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use gateway_core::{
     approval::ApprovalRequest,
     decision::{Denial, Reason},
-    drive::{Command, Services},
+    drive::{Command, Link, Services},
     id::{ApprovalId, SessionId, TargetName},
     identity::{Authenticated, Principal},
     record::EvidenceSink,
     time::Now,
-    wire::{Answer, Question, Route, TargetLogin},
+    wire::{Answer, Credential, Question, Route, TargetLogin},
 };
-use rustls::pki_types::ServerName;
-use secrecy::{ExposeSecret as _, SecretString};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    sync::mpsc,
+use secrecy::ExposeSecret as _;
+use tokio::sync::mpsc;
+
+use crate::{
+    clock,
+    config::{Listener, Protocol},
+    gateway::Gateway,
+    target::TargetService,
 };
-use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::{clock, gateway::Gateway, target::TargetService};
+/// How sessions of one protocol reach their target.
+pub(crate) trait Lane: Send + Sync + 'static {
+    /// Both connections of a session.
+    type Link: Link;
 
-/// To deliver a cancel request, connecting and TLS included.
-const ASIDE_TIME_MAX: Duration = Duration::from_secs(10);
+    /// Opens the target's connection.
+    fn connect(target: Arc<TargetService>) -> BoxFuture<'static, io::Result<Self::Link>>;
+
+    /// Sends to the target on a connection of its own. Only for protocols whose wire asks for it.
+    fn aside(target: Arc<TargetService>, data: <Self::Link as Link>::Outbound);
+}
 
 /// One session's surroundings.
-pub(crate) struct SessionServices {
+pub(crate) struct SessionServices<L> {
     shared: Arc<Shared>,
+    lane: PhantomData<fn() -> L>,
 }
 
 struct Shared {
     gateway: Arc<Gateway>,
     session: SessionId,
+    /// What is spoken on the session's listener.
+    protocol: Protocol,
     /// The one target of the session's listener; `None`: the client names it.
     fixed: Option<TargetName>,
     commands: mpsc::Sender<Command>,
@@ -48,28 +58,32 @@ struct Shared {
     route: OnceLock<(Arc<TargetService>, String)>,
 }
 
-impl SessionServices {
-    /// Surroundings for one session on a listener with this target.
+impl<L: Lane> SessionServices<L> {
+    /// Surroundings for one session on `listener`.
     pub(crate) fn new(
         gateway: Arc<Gateway>,
         session: SessionId,
-        fixed: Option<TargetName>,
+        listener: &Listener,
         commands: mpsc::Sender<Command>,
     ) -> Self {
-        let route = OnceLock::new();
+        let shared = Shared {
+            gateway,
+            session,
+            protocol: listener.protocol,
+            fixed: listener.target.clone(),
+            commands,
+            route: OnceLock::new(),
+        };
         Self {
-            shared: Arc::new(Shared {
-                gateway,
-                session,
-                fixed,
-                commands,
-                route,
-            }),
+            shared: Arc::new(shared),
+            lane: PhantomData,
         }
     }
 }
 
-impl Services for SessionServices {
+impl<L: Lane> Services for SessionServices<L> {
+    type Link = L::Link;
+
     fn now(&self) -> Now {
         clock::now()
     }
@@ -94,62 +108,18 @@ impl Services for SessionServices {
         self.shared.gateway.approvals.withdraw(approval);
     }
 
-    fn connect(&self) -> BoxFuture<'static, io::Result<TcpStream>> {
-        let shared = Arc::clone(&self.shared);
-        async move {
-            let (target, _) = shared.route.get().ok_or(io::ErrorKind::NotConnected)?;
-            target.connector().tcp().await.map_err(io::Error::other)
+    fn connect(&self) -> BoxFuture<'static, io::Result<L::Link>> {
+        match self.shared.route.get() {
+            Some((target, _)) => L::connect(Arc::clone(target)),
+            None => future::ready(Err(io::ErrorKind::NotConnected.into())).boxed(),
         }
-        .boxed()
     }
 
-    fn agent_tls(&self) -> Option<TlsAcceptor> {
-        Some(TlsAcceptor::from(Arc::clone(
-            &self.shared.gateway.agent_tls,
-        )))
+    fn aside(&self, data: <L::Link as Link>::Outbound) {
+        if let Some((target, _)) = self.shared.route.get() {
+            L::aside(Arc::clone(target), data);
+        }
     }
-
-    fn target_tls(&self) -> Option<(TlsConnector, ServerName<'static>)> {
-        let (target, _) = self.shared.route.get()?;
-        let (tls, name) = target.connector().tls();
-        let name = ServerName::try_from(name.to_owned()).ok()?;
-        Some((TlsConnector::from(Arc::clone(tls)), name))
-    }
-
-    fn aside(&self, data: Bytes) {
-        let Some((target, _)) = self.shared.route.get() else {
-            return;
-        };
-        let target = Arc::clone(target);
-        let session = self.shared.session;
-        // Owned by nobody on purpose: bounded by its deadline, and of no consequence to a session.
-        tokio::spawn(async move {
-            let sent = tokio::time::timeout(ASIDE_TIME_MAX, send_aside(&target, &data)).await;
-            if !matches!(sent, Ok(Ok(()))) {
-                tracing::warn!(%session, "a cancel request did not reach the target");
-            }
-        });
-    }
-}
-
-/// A cancel request over verified TLS, as every PostgreSQL server since 7.3 takes it after an
-/// SSLRequest (release 15, section 55.2.8 "Canceling Requests in Progress").
-async fn send_aside(target: &TargetService, data: &[u8]) -> io::Result<()> {
-    /// Length 8, code 80877103 (section 55.7 "Message Formats").
-    const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
-    let mut stream = target.connector().tcp().await.map_err(io::Error::other)?;
-    stream.write_all(&SSL_REQUEST).await?;
-    if stream.read_u8().await? != b'S' {
-        return Err(io::Error::other("the target has no TLS"));
-    }
-    let (tls, name) = target.connector().tls();
-    let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
-    let mut stream = TlsConnector::from(Arc::clone(tls))
-        .connect(name, stream)
-        .await?;
-    stream.write_all(data).await?;
-    stream.flush().await?;
-    stream.shutdown().await
 }
 
 impl Shared {
@@ -159,14 +129,18 @@ impl Shared {
             Question::Route { requested } => Some(Answer::Route(self.route(&requested).await)),
             Question::Authenticate {
                 claimed_user: _,
-                secret,
-            } => Some(Answer::Authenticated(self.authenticate(&secret).await)),
+                credential,
+            } => Some(Answer::Authenticated(self.authenticate(&credential).await)),
             Question::AnalyseSql { text } => {
                 let (target, database) = self.route.get()?;
                 let Gateway {
                     policy, analysis, ..
                 } = &*self.gateway;
-                match target.analyse(policy, analysis, database, text).await {
+                match target
+                    .postgres()?
+                    .analyse(policy, analysis, database, text)
+                    .await
+                {
                     Ok(analysed) => Some(Answer::Analysed(analysed)),
                     Err(error) => self.unanswered("analysis", &error),
                 }
@@ -175,6 +149,7 @@ impl Shared {
             Question::SaltPassword { salt, iterations } => {
                 let (target, _) = self.route.get()?;
                 match target
+                    .postgres()?
                     .connector()
                     .credential()
                     .salted_password(salt, iterations)
@@ -215,24 +190,18 @@ impl Shared {
     }
 
     async fn route(&self, requested: &str) -> Result<Route, Denial> {
-        let (name, database) = match &self.fixed {
-            Some(name) => (name.as_str(), Some(requested)),
-            None => match requested.split_once(':') {
-                Some((name, database)) => (name, Some(database)),
-                None => (requested, None),
-            },
+        let (name, database) = match (&self.fixed, requested.split_once(':')) {
+            (Some(name), _) => (name.as_str(), Some(requested)),
+            (None, Some((name, database))) => (name, Some(database)),
+            (None, None) => (requested, None),
         };
         let target = TargetName::parse(name)
             .ok()
             .and_then(|name| self.gateway.targets.get(&name))
+            .filter(|target| target.protocol() == self.protocol)
             .ok_or_else(|| self.unknown_target())?;
-        let database = database
-            .filter(|database| !database.is_empty())
-            .or(target.config().database.as_deref())
-            .unwrap_or(name);
-        let route = target
-            .route(&self.gateway.policy, database.to_owned())
-            .await?;
+        let database = database.filter(|database| !database.is_empty());
+        let route = target.route(&self.gateway.policy, database).await?;
         let chosen = (Arc::clone(target), route.database.clone());
         if self.route.set(chosen).is_err() {
             return Err(Denial::new(
@@ -250,15 +219,22 @@ impl Shared {
     /// Names no target: whoever asks isn't authenticated yet.
     fn unknown_target(&self) -> Denial {
         Denial::new(Reason::NotPermitted, "there is no such target")
-            .with_hint("name it in the database: `target` or `target:database`")
+            .with_hint(format!("name it in {}", self.protocol.names_target_by()))
     }
 
     async fn authenticate(
         &self,
-        secret: &SecretString,
+        credential: &Credential,
     ) -> Result<Authenticated<Principal>, String> {
-        let verified = self.gateway.verifier.verify(secret.expose_secret()).await;
-        let principal = verified.map_err(|rejection| rejection.code().to_owned())?;
+        let principal = match credential {
+            Credential::Password(token) | Credential::Bearer(token) => {
+                let verified = self.gateway.verifier.verify(token.expose_secret()).await;
+                verified.map_err(|rejection| rejection.code().to_owned())?
+            }
+            Credential::Certificate(certificate) => {
+                self.gateway.ssh.verify(certificate, clock::wall())?
+            }
+        };
         self.gateway
             .sessions
             .authenticated(self.session, principal.get());
@@ -267,6 +243,7 @@ impl Shared {
 
     async fn target_login(&self) -> Result<TargetLogin, String> {
         let (target, _) = self.route.get().ok_or("no target is chosen")?;
+        let target = target.postgres().ok_or("the target has no such login")?;
         let credential = target.connector().credential();
         let proof = credential
             .proof()

@@ -3,7 +3,8 @@
 use std::{path::Path, path::PathBuf, sync::Arc};
 
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
+    ClientConfig, ConfigBuilder, RootCertStore, ServerConfig,
+    client::WantsClientCert,
     crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
@@ -47,11 +48,7 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 /// [`TlsError`] when the files can't be read or don't belong together.
 pub(crate) fn server(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
     let chain = certificates(&files.certificate)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| TlsError::Pem {
-        what: "a key",
-        path: files.key.clone(),
-        why: e.to_string(),
-    })?;
+    let key = key(&files.key)?;
     let unusable = |source| TlsError::Unusable {
         path: files.certificate.clone(),
         source,
@@ -69,6 +66,26 @@ pub(crate) fn server(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
 /// # Errors
 /// [`TlsError`] when the file can't be read or holds no usable authority.
 pub(crate) fn client_trusting(ca_file: &Path) -> Result<ClientConfig, TlsError> {
+    Ok(trusting(ca_file)?.with_no_client_auth())
+}
+
+/// As [`client_trusting`], and shows a certificate of its own to servers that ask.
+///
+/// # Errors
+/// [`TlsError`] when the files can't be read or don't belong together.
+pub(crate) fn client_authenticated(
+    ca_file: &Path,
+    files: &TlsFiles,
+) -> Result<ClientConfig, TlsError> {
+    trusting(ca_file)?
+        .with_client_auth_cert(certificates(&files.certificate)?, key(&files.key)?)
+        .map_err(|source| TlsError::Unusable {
+            path: files.certificate.clone(),
+            source,
+        })
+}
+
+fn trusting(ca_file: &Path) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
     let unusable = |source| TlsError::Unusable {
         path: ca_file.into(),
         source,
@@ -80,8 +97,7 @@ pub(crate) fn client_trusting(ca_file: &Path) -> Result<ClientConfig, TlsError> 
     Ok(ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(unusable)?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
+        .with_root_certificates(roots))
 }
 
 /// Trusts the authorities in `ca_file`, or without one those of the machine.
@@ -102,6 +118,14 @@ pub(crate) fn client(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
                 .with_no_client_auth())
         }
     }
+}
+
+fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|e| TlsError::Pem {
+        what: "a key",
+        path: path.into(),
+        why: e.to_string(),
+    })
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -1,4 +1,5 @@
-//! The admin API: JSON over HTTPS, for people with an Entra token.
+//! The admin API: JSON over HTTPS, for people with an Entra token; agents get SSH certificates
+//! here.
 //!
 //! | | | needs |
 //! |---|---|---|
@@ -7,6 +8,7 @@
 //! | GET | `/v1/sessions` | operator |
 //! | POST | `/v1/sessions/{id}/kill` | operator |
 //! | POST | `/v1/policy/reload` | operator |
+//! | POST | `/v1/ssh/certificate` | what a session needs |
 //! | GET | `/healthz`, `/readyz` | nothing |
 //!
 //! Errors are problem objects (RFC 9457). Whatever changes something leaves an `admin.action` leaf
@@ -15,6 +17,7 @@
 pub(crate) mod dto;
 mod listener;
 mod problem;
+pub(crate) mod ssh;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -101,6 +104,7 @@ fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/sessions", get(list_sessions))
         .route("/v1/sessions/{id}/kill", post(kill_session))
         .route("/v1/policy/reload", post(reload_policy))
+        .route("/v1/ssh/certificate", post(ssh::certify))
         .fallback(|| async { Problem::not_found("no such resource") })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(gateway)
@@ -116,19 +120,7 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
         parts: &mut Parts,
         gateway: &Arc<Gateway>,
     ) -> Result<Self, Problem> {
-        let token = parts
-            .headers
-            .get(AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.strip_prefix("Bearer "))
-            .ok_or_else(|| Problem::unauthorized("a bearer token is needed"))?;
-        let principal = gateway
-            .verifier
-            .verify(token.trim())
-            .await
-            .map_err(|rejection| {
-                Problem::unauthorized(rejection.to_string()).with_code(rejection.code())
-            })?;
+        let principal = verified(parts, gateway).await?;
         if principal.get().kind != PrincipalKind::User {
             return Err(Problem::forbidden(
                 "the admin API is for people, not for applications",
@@ -136,6 +128,23 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
         }
         Ok(Self(principal))
     }
+}
+
+/// Whose bearer token a request carries.
+async fn verified(parts: &Parts, gateway: &Gateway) -> Result<Authenticated<Principal>, Problem> {
+    let token = parts
+        .headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .ok_or_else(|| Problem::unauthorized("a bearer token is needed"))?;
+    gateway
+        .verifier
+        .verify(token.trim())
+        .await
+        .map_err(|rejection| {
+            Problem::unauthorized(rejection.to_string()).with_code(rejection.code())
+        })
 }
 
 impl Caller {

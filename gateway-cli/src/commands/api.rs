@@ -6,7 +6,7 @@ use clap::Args;
 use gateway_core::azure::https_client;
 use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Failure, login};
 use crate::{admin::dto::ProblemView, config::SecretSource, tls};
@@ -15,7 +15,8 @@ use crate::{admin::dto::ProblemView, config::SecretSource, tls};
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// Which gateway, and as whom.
-#[derive(Debug, Args)]
+#[derive(Debug, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ApiArgs {
     /// The gateway's admin API, such as `https://gateway.example:8443`.
     #[arg(long, value_name = "URL", env = "GATEWAY_URL")]
@@ -37,13 +38,31 @@ pub(super) struct Api {
 }
 
 impl ApiArgs {
+    /// As whom a token says: the file's, `GATEWAY_TOKEN`, or what `gateway login` stored.
     pub(super) fn open(&self) -> Result<Api, Failure> {
+        self.open_with(token(self.token_file.as_deref())?)
+    }
+
+    /// The same with absolute paths: for commands that run elsewhere later.
+    pub(super) fn absolute(self) -> Result<Self, Failure> {
+        let absolute = |path: Option<PathBuf>| {
+            let path = path.map(std::path::absolute).transpose();
+            path.map_err(|e| Failure::other("the working directory", e))
+        };
+        Ok(Self {
+            gateway: self.gateway,
+            ca: absolute(self.ca)?,
+            token_file: absolute(self.token_file)?,
+        })
+    }
+
+    /// As whom this token says.
+    pub(super) fn open_with(&self, token: SecretString) -> Result<Api, Failure> {
         let url = self.gateway.clone().ok_or_else(|| {
             Failure::plain("no gateway is named").with_hint("use --gateway URL or set GATEWAY_URL")
         })?;
         let tls = tls::client(self.ca.as_deref()).map_err(|e| Failure::plain(e.to_string()))?;
         let http = https_client(tls).map_err(|e| Failure::plain(e.to_string()))?;
-        let token = token(self.token_file.as_deref())?;
         Ok(Api {
             http,
             url: url.trim_end_matches('/').to_owned(),

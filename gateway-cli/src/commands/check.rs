@@ -13,7 +13,8 @@ use super::{ConfigArgs, Exit, Failure, block_on};
 use crate::{
     config::{Config, ConfigError},
     console, gateway,
-    target::{ResolveError, Resolved, TargetService},
+    postgres::{PostgresTarget, ResolveError, Resolved},
+    target::TargetService,
     tls,
 };
 
@@ -68,7 +69,11 @@ struct TargetReport {
     environment: String,
     mode: &'static str,
     mask: bool,
+    protocol: &'static str,
     role: String,
+    /// How the server proved itself, where it isn't asked for more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reached: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resolved: Option<ResolvedReport>,
 }
@@ -209,7 +214,9 @@ impl CheckArgs {
                 Mode::Observe => "observe",
             },
             mask: config.mask,
-            role: config.credential.user().to_owned(),
+            protocol: target.protocol().as_str(),
+            role: config.upstream.user().to_owned(),
+            reached: None,
             resolved: None,
         };
         if config.mode == Mode::Observe {
@@ -225,35 +232,58 @@ impl CheckArgs {
                 .push(format!("target `{}`: {warning}", config.name));
         }
         if let Some(bundle) = bundle.filter(|_| !self.offline) {
-            match resolve(target, bundle).await {
-                Ok(resolved) => {
-                    judge_role(target, bundle, &resolved, report);
-                    entry.resolved = Some(resolved_report(&resolved));
-                }
-                Err(ResolveError::Classify(errors)) => {
-                    for error in errors {
-                        report.mistake(format!("target `{}`: {error}", config.name));
-                    }
-                }
-                Err(error) => report.mistake(format!("target `{}`: {error}", config.name)),
-            }
+            self.probe(target, bundle, &mut entry, report).await;
         }
         report.targets.push(entry);
     }
+
+    /// Connects to the target, and says what is there.
+    async fn probe(
+        &self,
+        target: &TargetService,
+        bundle: &Bundle,
+        entry: &mut TargetReport,
+        report: &mut Report,
+    ) {
+        let name = &target.config().name;
+        let Some(postgres) = target.postgres() else {
+            match target.reach().await {
+                Ok(reached) => entry.reached = Some(reached),
+                Err(error) => report.mistake(format!("target `{name}`: {error}")),
+            }
+            return;
+        };
+        match resolve(postgres, bundle).await {
+            Ok(resolved) => {
+                judge_role(target, postgres, bundle, &resolved, report);
+                entry.resolved = Some(resolved_report(&resolved));
+            }
+            Err(ResolveError::Classify(errors)) => {
+                for error in errors {
+                    report.mistake(format!("target `{name}`: {error}"));
+                }
+            }
+            Err(error) => report.mistake(format!("target `{name}`: {error}")),
+        }
+    }
 }
 
-async fn resolve(target: &TargetService, bundle: &Bundle) -> Result<Resolved, ResolveError> {
-    let config = target.config();
-    let database = config.database.as_deref().unwrap_or(config.name.as_str());
-    let loaded = target.catalogues().get(database).await?;
+async fn resolve(target: &PostgresTarget, bundle: &Bundle) -> Result<Resolved, ResolveError> {
+    let loaded = target.catalogues().get(target.default_database()).await?;
     let classified = target.classify(bundle, &loaded)?;
     Ok(Resolved { loaded, classified })
 }
 
-fn judge_role(target: &TargetService, bundle: &Bundle, resolved: &Resolved, report: &mut Report) {
+fn judge_role(
+    target: &TargetService,
+    postgres: &PostgresTarget,
+    bundle: &Bundle,
+    resolved: &Resolved,
+    report: &mut Report,
+) {
     let name = &target.config().name;
     let role = &resolved.loaded.snapshot.role;
-    if let Some(power) = target.forbidden_power(&target.describe(bundle), resolved) {
+    if let Some(power) = postgres.forbidden_power(&target.describe(bundle), resolved) {
         report.mistakes.push(Finding {
             file: None,
             line: None,
@@ -325,14 +355,18 @@ impl Report {
         }
         for target in &self.targets {
             console::line(format!(
-                "target {} at {} ({}): {}, masks {}, role {}",
+                "target {}: {} at {} ({}): {}, masks {}, role {}",
                 target.name,
+                target.protocol,
                 target.address,
                 target.environment,
                 target.mode,
                 if target.mask { "on" } else { "off" },
                 console::printable(&target.role),
             ));
+            if let Some(reached) = &target.reached {
+                console::line(format!("  {}", console::printable(reached)));
+            }
             let Some(resolved) = &target.resolved else {
                 continue;
             };

@@ -70,8 +70,13 @@ struct Refused {
     error_description: String,
 }
 
-/// Where the token is kept: `$XDG_STATE_HOME/gateway/token`, by default below `~/.local/state`.
+/// Where the token is kept: `token` in [`state_dir`].
 pub(super) fn token_path() -> Result<PathBuf, Failure> {
+    Ok(state_dir()?.join("token"))
+}
+
+/// `$XDG_STATE_HOME/gateway`, by default below `~/.local/state`.
+pub(super) fn state_dir() -> Result<PathBuf, Failure> {
     let absolute = |name: &str| {
         std::env::var_os(name)
             .map(PathBuf::from)
@@ -79,9 +84,9 @@ pub(super) fn token_path() -> Result<PathBuf, Failure> {
     };
     absolute("XDG_STATE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
-        .map(|state| state.join("gateway").join("token"))
+        .map(|state| state.join("gateway"))
         .ok_or_else(|| {
-            Failure::plain("neither XDG_STATE_HOME nor HOME says where to keep the token")
+            Failure::plain("neither XDG_STATE_HOME nor HOME says where to keep the gateway's files")
         })
 }
 
@@ -122,7 +127,8 @@ impl LoginArgs {
             console::printable(&code.user_code)
         ));
         let token = wait(&http, &format!("{base}/token"), &client, &code).await?;
-        store(&path, &token).map_err(|e| Failure::other(path.display(), e))?;
+        store(&path, token.expose_secret().as_bytes())
+            .map_err(|e| Failure::other(path.display(), e))?;
         console::note(format!("Signed in. The token is in {}", path.display()));
         Ok(Exit::Done)
     }
@@ -183,8 +189,8 @@ impl From<Refused> for Failure {
     }
 }
 
-/// Written beside and renamed, so that nobody sees half a token; never readable by others.
-fn store(path: &Path, token: &SecretString) -> std::io::Result<()> {
+/// Written beside and renamed, so that nobody sees half of it; never readable by others.
+pub(super) fn store(path: &Path, content: &[u8]) -> std::io::Result<()> {
     if let Some(folder) = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
@@ -204,7 +210,7 @@ fn store(path: &Path, token: &SecretString) -> std::io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(&draft)?;
-    file.write_all(token.expose_secret().as_bytes())?;
+    file.write_all(content)?;
     file.sync_all()?;
     std::fs::rename(&draft, path)
 }

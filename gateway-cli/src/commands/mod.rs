@@ -5,10 +5,12 @@ mod approvals;
 mod check;
 mod evidence;
 mod failure;
+mod kubeconfig;
 mod login;
 mod policy;
 mod run;
 mod sessions;
+mod ssh_config;
 mod token;
 
 use std::path::PathBuf;
@@ -45,6 +47,10 @@ enum Command {
     Login(login::LoginArgs),
     /// Print an Entra token for an agent.
     Token(token::TokenArgs),
+    /// Make `ssh` reach a target through the gateway.
+    SshConfig(ssh_config::SshConfigArgs),
+    /// Make `kubectl` reach a target through the gateway.
+    Kubeconfig(kubeconfig::KubeconfigArgs),
     /// See and answer requests for approval.
     #[command(subcommand)]
     Approvals(approvals::ApprovalsCommand),
@@ -82,6 +88,8 @@ impl Cli {
             Command::Policy(command) => command.run(),
             Command::Login(args) => args.run(),
             Command::Token(args) => args.run(),
+            Command::SshConfig(args) => args.run(),
+            Command::Kubeconfig(args) => args.run(),
             Command::Approvals(command) => command.run(),
             Command::Sessions(command) => command.run(),
             Command::Evidence(command) => command.run(),

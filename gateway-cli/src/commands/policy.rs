@@ -32,7 +32,8 @@ use crate::{
     clock,
     config::Config,
     console, gateway,
-    target::{Resolved, TargetService},
+    postgres::{PostgresTarget, Resolved},
+    target::TargetService,
     tls,
 };
 
@@ -99,7 +100,7 @@ impl PolicyCommand {
             Self::Explain(args) => block_on(explain(args)),
             Self::Catalogue(args) => block_on(async move {
                 let (target, database) = open(args.config.load()?, &args.target)?;
-                let loaded = target.catalogues().get(&database).await;
+                let loaded = postgres(&target)?.catalogues().get(&database).await;
                 let loaded = loaded.map_err(|e| Failure::plain(e.to_string()))?;
                 console::json(&loaded.snapshot);
                 Ok(Exit::Done)
@@ -233,11 +234,19 @@ fn open(config: Config, wanted: &str) -> Result<(TargetService, String), Failure
         Failure::plain(format!("there is no target `{name}`"))
             .with_hint(format!("known: {}", known.join(", ")))
     })?;
-    let database = database
-        .or_else(|| target.database.clone())
-        .unwrap_or_else(|| name.as_str().to_owned());
     let target = TargetService::new(target, &http, &rules).map_err(|e| plain(&e))?;
+    let database = match database {
+        Some(database) => database,
+        None => postgres(&target)?.default_database().to_owned(),
+    };
     Ok((target, database))
+}
+
+fn postgres(target: &TargetService) -> Result<&PostgresTarget, Failure> {
+    target.postgres().ok_or_else(|| {
+        let protocol = target.protocol().as_str();
+        Failure::plain(format!("a {protocol} target has no SQL"))
+    })
 }
 
 #[derive(Serialize)]
@@ -268,13 +277,13 @@ async fn explain(args: ExplainArgs) -> Result<Exit, Failure> {
             let loaded = Arc::new(
                 Loaded::of(read_catalogue(file)?).map_err(|e| Failure::other(file.display(), e))?,
             );
-            let classified = target
+            let classified = postgres(&target)?
                 .classify(&policy.current(), &loaded)
                 .map_err(|e| Failure::plain(e.to_string()))?;
             Resolved { loaded, classified }
         }
         None => {
-            let resolved = target.resolve(&policy, &database).await;
+            let resolved = postgres(&target)?.resolve(&policy, &database).await;
             resolved.map_err(|e| Failure::plain(e.to_string()))?
         }
     };
@@ -391,7 +400,9 @@ impl Explanation {
                     .collect();
                 (inspection, columns, result)
             }
-            Operation::Session(_) => ("full".to_owned(), Vec::new(), String::new()),
+            Operation::Session(_) | Operation::Command(_) | Operation::Api(_) => {
+                ("full".to_owned(), Vec::new(), String::new())
+            }
         };
         let (verdict, message, detail, hint) = match decision.verdict {
             Verdict::Allow => ("allow", None, None, None),

@@ -62,6 +62,7 @@ struct Ready {
 #[derive(Debug, Serialize)]
 struct ReadyListener {
     address: SocketAddr,
+    protocol: &'static str,
     target: Option<String>,
 }
 
@@ -115,8 +116,14 @@ async fn serve(
         let address = listener
             .address()
             .map_err(|e| Failure::other("a listener", e))?;
-        let target = listener.listener().target.as_ref().map(ToString::to_string);
-        ready.listeners.push(ReadyListener { address, target });
+        let Listener {
+            protocol, target, ..
+        } = listener.listener();
+        ready.listeners.push(ReadyListener {
+            address,
+            protocol: protocol.as_str(),
+            target: target.as_ref().map(ToString::to_string),
+        });
         tasks.spawn(listener.serve(Arc::clone(&gateway), stopping.clone()));
     }
     if let Some(address) = admin {
@@ -173,11 +180,8 @@ fn config_digest(path: &Path) -> Result<Digest, Failure> {
 
 fn announce(ready: &Ready, ready_file: Option<&Path>) -> Result<(), Failure> {
     for listener in &ready.listeners {
-        let target = listener
-            .target
-            .as_deref()
-            .unwrap_or("the target named as database");
-        tracing::info!(address = %listener.address, target, "accepting agents");
+        let (protocol, target) = (listener.protocol, listener.target.as_deref());
+        tracing::info!(address = %listener.address, protocol, target, "accepting agents");
     }
     if let Some(address) = ready.admin {
         tracing::info!(%address, "serving the admin API");
@@ -282,7 +286,8 @@ async fn watch_catalogues(gateway: Arc<Gateway>) {
             .collect();
         known.retain(|route, _| used.contains_key(route));
         for (target, database) in used.into_keys() {
-            let Some(service) = gateway.targets.get(&target) else {
+            let service = gateway.targets.get(&target);
+            let Some(service) = service.and_then(|service| service.postgres()) else {
                 continue;
             };
             let version = match service.resolve(&gateway.policy, &database).await {

@@ -1,11 +1,10 @@
 //! `gateway sessions`.
 
+mod replay;
+
 use clap::{Args, Subcommand};
-use gateway_audit::{
-    index::{Index, LeafRow, SessionFilter, SessionRow},
-    replay::replay,
-};
-use gateway_core::{id::SessionId, record::Direction, time::Wall};
+use gateway_audit::index::{Index, LeafRow, SessionFilter, SessionRow};
+use gateway_core::{id::SessionId, time::Wall};
 
 use super::{ConfigArgs, Exit, Failure, api::ApiArgs, block_on};
 use crate::{admin::dto::SessionView, clock, config::Config, console, gateway};
@@ -17,8 +16,9 @@ pub(super) enum SessionsCommand {
     List(ListArgs),
     /// One recorded session: every record of it.
     Show(ShowArgs),
-    /// What passed in a recorded session, as delivered. Escaped for a terminal.
-    Replay(ReplayArgs),
+    /// What passed in a recorded session, as delivered: played on the terminal, or listed. Whatever is
+    /// in it, the terminal prints, colours and moves its cursor, and does nothing else.
+    Replay(replay::ReplayArgs),
     /// Sessions that are open now.
     Live(LiveArgs),
     /// End an open session.
@@ -57,16 +57,6 @@ pub(super) struct ShowArgs {
     json: bool,
 }
 
-/// What passed.
-#[derive(Debug, Args)]
-pub(super) struct ReplayArgs {
-    #[command(flatten)]
-    config: ConfigArgs,
-    /// The session's id.
-    #[arg(value_parser = SessionId::parse)]
-    id: SessionId,
-}
-
 /// Open sessions.
 #[derive(Debug, Args)]
 pub(super) struct LiveArgs {
@@ -92,7 +82,7 @@ impl SessionsCommand {
         match self {
             Self::List(args) => list(&args),
             Self::Show(args) => show(&args),
-            Self::Replay(args) => play(&args),
+            Self::Replay(args) => replay::run(&args),
             Self::Live(args) => block_on(live(args)),
             Self::Kill(args) => block_on(kill(args)),
         }
@@ -206,25 +196,6 @@ fn text_of(value: &serde_json::Value) -> String {
     value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned)
-}
-
-fn play(args: &ReplayArgs) -> Result<Exit, Failure> {
-    let config = args.config.load()?;
-    let index = index(&config)?;
-    let folder = gateway::log_dir(&config.gateway);
-    let chunks = replay(&folder, &index, args.id, &mut |chunk| {
-        let arrow = match chunk.direction {
-            Direction::ToAgent => "<",
-            Direction::ToTarget => ">",
-        };
-        let text = chunk.bytes.escape_ascii();
-        console::line(format!("{} {arrow} {text}", at(chunk.at_us)));
-    })
-    .map_err(|e| Failure::plain(e.to_string()))?;
-    console::note(format!(
-        "{chunks} chunks, as the log's last head of this session covers them"
-    ));
-    Ok(Exit::Done)
 }
 
 async fn live(args: LiveArgs) -> Result<Exit, Failure> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use gateway_core::{
-    azure::{CredentialKind, TokenSource, https_client},
+    azure::{AccessToken, CredentialKind, TokenSource, https_client},
     id::{AppId, TenantId},
     identity::TokenRules,
 };
@@ -18,6 +18,30 @@ use crate::{clock, config::SecretSource, console, tls};
 /// named, never guessed.
 #[derive(Debug, Args)]
 pub(super) struct TokenArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    /// How it is printed.
+    #[arg(long, value_enum, default_value_t = Format::Plain)]
+    format: Format,
+    /// The same as `--format json`.
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+}
+
+/// How a token is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Nothing but the token.
+    Plain,
+    /// As JSON, with the expiry.
+    Json,
+    /// What kubectl expects of a credential plugin.
+    ExecCredential,
+}
+
+/// What an agent proves itself with at Entra, and for what.
+#[derive(Debug, Args)]
+pub(super) struct SourceArgs {
     /// What the agent proves itself with.
     #[arg(long, value_enum)]
     kind: Kind,
@@ -42,9 +66,6 @@ pub(super) struct TokenArgs {
     /// Certificate authorities for a private authority, PEM.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// As JSON, with the expiry.
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -61,12 +82,56 @@ struct TokenView<'a> {
     expires_at: String,
 }
 
+/// `client.authentication.k8s.io/v1` (Kubernetes 1.32, "Client Authentication (v1)",
+/// "ExecCredential").
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ExecCredential<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    status: ExecCredentialStatus<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ExecCredentialStatus<'a> {
+    expiration_timestamp: String,
+    token: &'a str,
+}
+
+/// The version of [`ExecCredential`].
+pub(super) const EXEC_CREDENTIAL: &str = "client.authentication.k8s.io/v1";
+
 impl TokenArgs {
     pub(super) fn run(self) -> Result<Exit, Failure> {
         block_on(self.print())
     }
 
     async fn print(self) -> Result<Exit, Failure> {
+        let token = self.source.token().await?;
+        let secret = token.secret.expose_secret();
+        let expires_at = clock::display(token.expires_at);
+        match self.format {
+            Format::Plain if !self.json => console::line(secret),
+            Format::Plain | Format::Json => console::json(&TokenView {
+                access_token: secret,
+                expires_at,
+            }),
+            Format::ExecCredential => console::json(&ExecCredential {
+                api_version: EXEC_CREDENTIAL,
+                kind: "ExecCredential",
+                status: ExecCredentialStatus {
+                    expiration_timestamp: expires_at,
+                    token: secret,
+                },
+            }),
+        }
+        Ok(Exit::Done)
+    }
+}
+
+impl SourceArgs {
+    async fn token(&self) -> Result<AccessToken, Failure> {
         let plain = |error: &dyn std::error::Error| Failure::plain(error.to_string());
         let tls = tls::client(self.ca.as_deref()).map_err(|e| plain(&e))?;
         let http = https_client(tls).map_err(|e| plain(&e))?;
@@ -76,18 +141,38 @@ impl TokenArgs {
         let kind = self.credential()?;
         let source = TokenSource::new(http, &rules, self.tenant, self.client_id, kind)
             .map_err(|e| plain(&e))?;
-        let token = source.token(&self.scope).await.map_err(|e| plain(&e))?;
-        let secret = token.secret.expose_secret();
-        if self.json {
-            let expires_at = clock::display(token.expires_at);
-            console::json(&TokenView {
-                access_token: secret,
-                expires_at,
-            });
-        } else {
-            console::line(secret);
+        source.token(&self.scope).await.map_err(|e| plain(&e))
+    }
+
+    /// The same as arguments, for a command that runs elsewhere later.
+    pub(super) fn to_arguments(&self) -> Result<Vec<String>, Failure> {
+        let kind = match self.kind {
+            Kind::ClientSecret => "client-secret",
+            Kind::WorkloadIdentity => "workload-identity",
+        };
+        let mut arguments: Vec<String> = [
+            ("--kind", kind.to_owned()),
+            ("--tenant", self.tenant.to_string()),
+            ("--client-id", self.client_id.to_string()),
+            ("--scope", self.scope.clone()),
+            ("--authority", self.authority.clone()),
+        ]
+        .into_iter()
+        .flat_map(|(name, value)| [name.to_owned(), value])
+        .collect();
+        let files = [
+            ("--client-secret-file", &self.client_secret_file),
+            ("--federated-token-file", &self.federated_token_file),
+            ("--ca", &self.ca),
+        ];
+        for (name, file) in files {
+            let Some(file) = file else { continue };
+            let file = std::path::absolute(file).map_err(|e| Failure::other(file.display(), e))?;
+            let file = file.into_os_string().into_string();
+            let file = file.map_err(|_| Failure::plain(format!("{name}: the path isn't UTF-8")))?;
+            arguments.extend([name.to_owned(), file]);
         }
-        Ok(Exit::Done)
+        Ok(arguments)
     }
 
     fn credential(&self) -> Result<CredentialKind, Failure> {

@@ -18,6 +18,10 @@
 //! [[listener]]
 //! address = "127.0.0.1:6432"        # no `target`: shared, the database is `target[:database]`
 //!
+//! [[listener]]
+//! address = "127.0.0.1:2222"
+//! protocol = "ssh"                  # shared, the user name is the target
+//!
 //! [[target]]
 //! name = "shop"
 //! protocol = "postgres"
@@ -25,12 +29,31 @@
 //! environment = "prod"
 //! ca_file = "tls/shop-ca.crt"
 //! credential = { kind = "password", user = "gateway", password_file = "shop.password" }
+//!
+//! [[target]]
+//! name = "build"
+//! protocol = "ssh"
+//! address = "build.example:22"
+//! environment = "dev"
+//! host_keys = ["ssh-ed25519 AAAA..."]
+//! user = "gateway"
+//! key_file = "build.key"
+//!
+//! [[target]]
+//! name = "cluster"
+//! protocol = "kubernetes"
+//! address = "api.example:6443"
+//! environment = "prod"
+//! ca_file = "cluster-ca.crt"
+//! user = "gateway"                  # the name the credential has in the cluster, for evidence
+//! credential = { kind = "token", token_file = "cluster.token" }
 //! ```
 
 mod mistake;
 mod read;
 mod reader;
 mod secret;
+mod target;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -123,8 +146,51 @@ pub(crate) struct TlsFiles {
 pub(crate) struct Listener {
     /// The address; port 0 takes a free one.
     pub(crate) address: SocketAddr,
-    /// The one target behind it; `None`: the client names it in its database.
+    /// What is spoken there.
+    pub(crate) protocol: Protocol,
+    /// The one target behind it; `None`: the client names it.
     pub(crate) target: Option<TargetName>,
+}
+
+/// A protocol that the gateway speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// PostgreSQL's frontend/backend protocol.
+    Postgres,
+    /// SSH.
+    Ssh,
+    /// The Kubernetes API.
+    Kubernetes,
+}
+
+impl Protocol {
+    /// Every one.
+    pub(crate) const ALL: [Self; 3] = [Self::Postgres, Self::Ssh, Self::Kubernetes];
+
+    /// Its name in configuration, policies and evidence.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Ssh => "ssh",
+            Self::Kubernetes => "kubernetes",
+        }
+    }
+
+    /// How a client names its target on a shared listener.
+    pub(crate) const fn names_target_by(self) -> &'static str {
+        match self {
+            Self::Postgres => "the database: `target` or `target:database`",
+            Self::Ssh => "the user name",
+            Self::Kubernetes => "the first segment of the path",
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        Self::ALL
+            .into_iter()
+            .find(|protocol| protocol.as_str() == text)
+            .ok_or("expects `postgres`, `ssh` or `kubernetes`")
+    }
 }
 
 /// A server behind the gateway.
@@ -134,12 +200,6 @@ pub(crate) struct TargetConfig {
     pub(crate) name: TargetName,
     /// Where it listens.
     pub(crate) address: HostPort,
-    /// The name its certificate must carry.
-    pub(crate) server_name: String,
-    /// The authorities its certificate must chain to.
-    pub(crate) ca_file: PathBuf,
-    /// The database of clients that name none.
-    pub(crate) database: Option<String>,
     /// The environment, for policies.
     pub(crate) environment: String,
     /// Enforced or observed.
@@ -148,8 +208,90 @@ pub(crate) struct TargetConfig {
     pub(crate) mask: bool,
     /// Durability of its evidence.
     pub(crate) durability: Durability,
+    /// What is spoken there, and what the gateway proves itself with.
+    pub(crate) upstream: Upstream,
+}
+
+/// What one protocol needs to know of its server.
+#[derive(Debug)]
+pub(crate) enum Upstream {
+    /// A PostgreSQL server.
+    Postgres(PostgresUpstream),
+    /// An SSH server.
+    Ssh(SshUpstream),
+    /// A Kubernetes API server.
+    Kubernetes(KubernetesUpstream),
+}
+
+/// A PostgreSQL server.
+#[derive(Debug)]
+pub(crate) struct PostgresUpstream {
+    /// The name its certificate must carry, and the authorities it must chain to.
+    pub(crate) tls: ServerTls,
+    /// The database of clients that name none.
+    pub(crate) database: Option<String>,
     /// What the gateway logs in with.
     pub(crate) credential: Credential,
+}
+
+/// An SSH server.
+#[derive(Debug)]
+pub(crate) struct SshUpstream {
+    /// The account.
+    pub(crate) user: String,
+    /// The gateway's private key, OpenSSH's format, unencrypted.
+    pub(crate) key_file: PathBuf,
+    /// The keys the host may show, one of which it must: `ssh-ed25519 AAAA...`.
+    pub(crate) host_keys: Vec<String>,
+}
+
+/// A Kubernetes API server.
+#[derive(Debug)]
+pub(crate) struct KubernetesUpstream {
+    /// The name its certificate must carry, and the authorities it must chain to.
+    pub(crate) tls: ServerTls,
+    /// The user that the credential stands for in the cluster; must be allowed to impersonate.
+    pub(crate) user: String,
+    /// What the gateway proves itself with.
+    pub(crate) credential: KubernetesCredential,
+}
+
+/// What the gateway proves itself with at an API server.
+#[derive(Clone, Debug)]
+pub(crate) enum KubernetesCredential {
+    /// A client certificate.
+    Certificate(TlsFiles),
+    /// A bearer token; read again whenever a connection is opened.
+    Token(SecretSource),
+}
+
+/// How a server's certificate is verified.
+#[derive(Debug)]
+pub(crate) struct ServerTls {
+    /// The name it must carry.
+    pub(crate) server_name: String,
+    /// The authorities it must chain to.
+    pub(crate) ca_file: PathBuf,
+}
+
+impl Upstream {
+    /// What is spoken there.
+    pub(crate) fn protocol(&self) -> Protocol {
+        match self {
+            Self::Postgres(_) => Protocol::Postgres,
+            Self::Ssh(_) => Protocol::Ssh,
+            Self::Kubernetes(_) => Protocol::Kubernetes,
+        }
+    }
+
+    /// Who the gateway is there.
+    pub(crate) fn user(&self) -> &str {
+        match self {
+            Self::Postgres(upstream) => upstream.credential.user(),
+            Self::Ssh(upstream) => &upstream.user,
+            Self::Kubernetes(upstream) => &upstream.user,
+        }
+    }
 }
 
 impl TargetConfig {
@@ -158,10 +300,10 @@ impl TargetConfig {
         Target {
             name: self.name.clone(),
             environment: self.environment.clone(),
-            protocol: "postgres",
+            protocol: self.upstream.protocol().as_str(),
             mode: self.mode,
             durability: self.durability,
-            upstream_principal: self.credential.user().to_owned(),
+            upstream_principal: self.upstream.user().to_owned(),
             classified: classified && self.mask,
         }
     }

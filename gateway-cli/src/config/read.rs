@@ -1,7 +1,6 @@
 //! The TOML document, key by key, into [`Config`].
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     convert::Infallible,
     io::Read as _,
     net::SocketAddr,
@@ -11,25 +10,20 @@ use std::{
 };
 
 use gateway_core::{
-    id::{AppId, TargetName, TenantId},
+    id::{TargetName, TenantId},
     identity::TokenRules,
     limits::Limits,
-    target::{Durability, Mode},
 };
 use toml::de::DeTable;
 
 use super::{
-    Bounds, Config, ConfigError, Credential, Entra, EntraIdentity, GatewayConfig, HostPort,
-    Listener, SecretSource, TargetConfig, TlsFiles,
+    Bounds, Config, ConfigError, Entra, GatewayConfig, Listener, Protocol, SecretSource, TlsFiles,
     reader::{Mistakes, Section},
+    target::read_targets,
 };
 
 /// Larger than any honest configuration, bytes.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
-/// What Entra calls Azure Database for PostgreSQL (Microsoft Learn, "Use Microsoft Entra ID for
-/// authentication with Azure Database for PostgreSQL", section "Retrieve the Microsoft Entra
-/// access token").
-const AZURE_POSTGRES_SCOPE: &str = "https://ossrdbms-aad.database.windows.net/.default";
 
 impl Config {
     /// Reads and checks the file.
@@ -91,13 +85,17 @@ fn read_root(mut root: Section<'_, '_>, base: &Path) -> Option<Config> {
         .required_section("entra")
         .and_then(|s| read_entra(s, base));
     let tls = root.required_section("tls").and_then(|s| read_tls(s, base));
-    let listeners = read_listeners(root.sections("listener"));
-    let (targets, target_names) = read_targets(root.sections("target"), base);
-    for (listener, section) in &listeners {
-        if let Some(target) = &listener.target
-            && !target_names.contains(target)
-        {
-            section.complain("target", format!("there is no target `{target}`"), None);
+    let (targets, protocols) = read_targets(root.sections("target"), base);
+    let mut listeners = read_listeners(root.sections("listener"));
+    for (listener, section) in &mut listeners {
+        let Some(target) = &listener.target else {
+            continue;
+        };
+        match protocols.get(target) {
+            Some(Some(protocol)) => listener.protocol = *protocol,
+            // Its own mistake has been told.
+            Some(None) => {}
+            None => section.complain("target", format!("there is no target `{target}`"), None),
         }
     }
     root.finish();
@@ -232,6 +230,11 @@ fn read_listeners<'a, 'i>(sections: Vec<Section<'a, 'i>>) -> Vec<(Listener, Sect
     for mut section in sections {
         let address = section.required("address", str::parse::<SocketAddr>);
         let target = section.optional("target", TargetName::parse);
+        let protocol = section.optional("protocol", Protocol::parse);
+        if target.is_some() && protocol.is_some() {
+            let what = "a listener with a target speaks that target's protocol";
+            section.complain("protocol", what, None);
+        }
         let Some(address) = address else {
             section.finish();
             continue;
@@ -243,151 +246,17 @@ fn read_listeners<'a, 'i>(sections: Vec<Section<'a, 'i>>) -> Vec<(Listener, Sect
                 None,
             );
         }
-        listeners.push((Listener { address, target }, section));
+        let listener = Listener {
+            address,
+            protocol: protocol.unwrap_or(Protocol::Postgres),
+            target,
+        };
+        listeners.push((listener, section));
     }
     listeners
 }
 
-/// The targets without a mistake, and the names of all.
-fn read_targets(
-    sections: Vec<Section<'_, '_>>,
-    base: &Path,
-) -> (BTreeMap<TargetName, TargetConfig>, BTreeSet<TargetName>) {
-    let mut targets = BTreeMap::new();
-    let mut names = BTreeSet::new();
-    for mut section in sections {
-        let name = section.required("name", TargetName::parse);
-        if let Some(name) = &name
-            && !names.insert(name.clone())
-        {
-            section.complain("name", format!("two targets are called `{name}`"), None);
-        }
-        if let Some(target) = read_target(name, section, base) {
-            targets.insert(target.name.clone(), target);
-        }
-    }
-    (targets, names)
-}
-
-fn read_target(
-    name: Option<TargetName>,
-    mut section: Section<'_, '_>,
-    base: &Path,
-) -> Option<TargetConfig> {
-    let protocol = section.required("protocol", |text| match text {
-        "postgres" => Ok(()),
-        _ => Err("only `postgres` is supported"),
-    });
-    let address = section.required("address", HostPort::parse);
-    let server_name = section.optional("server_name", text_value);
-    let ca_file = section.required("ca_file", |text| path(base, text));
-    let database = section.optional("database", text_value);
-    let environment = section.required("environment", text_value);
-    let mode = section.choice(
-        "mode",
-        Mode::Enforce,
-        &[("enforce", Mode::Enforce), ("observe", Mode::Observe)],
-    );
-    let mask = section.choice("mask", true, &[("on", true), ("off", false)]);
-    let durability = section.choice(
-        "durability",
-        Durability::Strict,
-        &[
-            ("strict", Durability::Strict),
-            ("bounded", Durability::Bounded),
-        ],
-    );
-    let credential = section
-        .required_section("credential")
-        .and_then(|s| read_credential(s, base));
-    section.finish();
-    protocol?;
-    let address = address?;
-    Some(TargetConfig {
-        name: name?,
-        server_name: server_name.unwrap_or_else(|| address.host.clone()),
-        address,
-        ca_file: ca_file?,
-        database,
-        environment: environment?,
-        mode,
-        mask,
-        durability,
-        credential: credential?,
-    })
-}
-
-fn read_credential(mut section: Section<'_, '_>, base: &Path) -> Option<Credential> {
-    #[derive(Clone, Copy)]
-    enum Kind {
-        Password,
-        ClientSecret,
-        WorkloadIdentity,
-    }
-    const KINDS: [(&str, Option<Kind>); 3] = [
-        ("password", Some(Kind::Password)),
-        ("client_secret", Some(Kind::ClientSecret)),
-        ("workload_identity", Some(Kind::WorkloadIdentity)),
-    ];
-    section.required("kind", text_value);
-    let kind = section.choice("kind", None, &KINDS);
-    let user = section.required("user", text_value);
-    let Some(kind) = kind else {
-        // Which other keys belong here depends on the kind: say nothing about them.
-        return None;
-    };
-    let credential = match kind {
-        Kind::Password => {
-            let password = read_secret(&mut section, "password_file", "password_env", base);
-            user.zip(password)
-                .map(|(user, password)| Credential::Password { user, password })
-        }
-        Kind::ClientSecret => {
-            let identity = read_identity(&mut section);
-            let secret = read_secret(
-                &mut section,
-                "client_secret_file",
-                "client_secret_env",
-                base,
-            );
-            user.zip(identity)
-                .zip(secret)
-                .map(|((user, identity), secret)| Credential::ClientSecret {
-                    user,
-                    identity,
-                    secret,
-                })
-        }
-        Kind::WorkloadIdentity => {
-            let identity = read_identity(&mut section);
-            let token_file = section.required("token_file", |text| path(base, text));
-            user.zip(identity)
-                .zip(token_file)
-                .map(
-                    |((user, identity), token_file)| Credential::WorkloadIdentity {
-                        user,
-                        identity,
-                        token_file,
-                    },
-                )
-        }
-    };
-    section.finish();
-    credential
-}
-
-fn read_identity(section: &mut Section<'_, '_>) -> Option<EntraIdentity> {
-    let tenant = section.required("tenant", TenantId::parse);
-    let client = section.required("client_id", AppId::parse);
-    let scope = section.optional("scope", text_value);
-    Some(EntraIdentity {
-        tenant: tenant?,
-        client: client?,
-        scope: scope.unwrap_or_else(|| AZURE_POSTGRES_SCOPE.to_owned()),
-    })
-}
-
-fn read_secret(
+pub(super) fn read_secret(
     section: &mut Section<'_, '_>,
     file: &'static str,
     env: &'static str,
@@ -415,14 +284,14 @@ fn read_secret(
     }
 }
 
-fn text_value(text: &str) -> Result<String, &'static str> {
+pub(super) fn text_value(text: &str) -> Result<String, &'static str> {
     if text.is_empty() || text.chars().any(char::is_control) {
         return Err("must not be empty or hold control characters");
     }
     Ok(text.to_owned())
 }
 
-fn path(base: &Path, text: &str) -> Result<PathBuf, Infallible> {
+pub(super) fn path(base: &Path, text: &str) -> Result<PathBuf, Infallible> {
     Ok(base.join(text))
 }
 

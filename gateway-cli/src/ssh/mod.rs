@@ -1,0 +1,79 @@
+//! SSH's side of the shell: russh owns the transport on both sides, and decides nothing.
+//!
+//! ```text
+//! agent -- russh server -- agent.rs    --Event-->   Session   <--Event--  client.rs -- russh client -- target
+//!                          server.rs  <--Command--            --Command-->  (the same)
+//! ```
+
+mod agent;
+mod algorithms;
+mod certificate;
+mod client;
+mod identity;
+mod keys;
+mod pending;
+mod server;
+mod target;
+mod throttle;
+mod translate;
+
+use std::{io, sync::Arc};
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+use gateway_core::{
+    drive::{ChannelLink, channel_link},
+    record::CloseReason,
+};
+use gateway_protocols::ssh::{Event, Outbound, Session};
+use tokio::net::TcpStream;
+
+pub(crate) use certificate::{IssueError, end as certificate_end};
+pub(crate) use identity::{IdentityError, SshIdentity};
+pub(crate) use keys::public_key_of;
+pub(crate) use target::{SshTarget, TargetError};
+
+use crate::{listen::Accepted, services::Lane, target::TargetService};
+
+/// Events, and commands, that wait between a transport and its session.
+const CAPACITY: usize = 32;
+/// How much a peer may send on a channel before it must be told to go on, bytes. Less than what
+/// OpenSSH grants, so that its own grants are never stuck behind data that isn't wanted yet.
+const WINDOW_BYTES: u32 = 256 << 10;
+/// Largest data of one message, bytes.
+const PACKET_BYTES_MAX: u32 = 32 << 10;
+
+/// Runs one session on an accepted connection.
+pub(crate) async fn serve(accepted: Accepted, socket: TcpStream) -> CloseReason {
+    let wire = Session::new(accepted.limits());
+    let (link, peer) = channel_link(CAPACITY, weigh);
+    let transport = server::run(socket, accepted.gateway().ssh.server(), peer);
+    let (reason, ()) = tokio::join!(accepted.run::<SshLane, _>(wire, link), transport);
+    reason
+}
+
+/// An event's size, bytes.
+fn weigh(event: &Event) -> usize {
+    match event {
+        Event::Message(message) => message.body.weight(),
+        Event::Login { user, .. } => user.len(),
+        Event::Refused { what } => what.len(),
+    }
+}
+
+/// How SSH sessions reach their target.
+pub(crate) struct SshLane;
+
+impl Lane for SshLane {
+    type Link = ChannelLink<Event, Outbound>;
+
+    fn connect(target: Arc<TargetService>) -> BoxFuture<'static, io::Result<Self::Link>> {
+        async move {
+            let target = target.ssh().ok_or(io::ErrorKind::Unsupported)?;
+            target.connect().await
+        }
+        .boxed()
+    }
+
+    /// An SSH wire sends nothing beside its connection.
+    fn aside(_: Arc<TargetService>, _: Outbound) {}
+}

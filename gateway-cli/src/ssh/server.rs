@@ -1,0 +1,231 @@
+//! The transport towards one agent.
+
+use std::{sync::Arc, time::Duration};
+
+use gateway_core::drive::ChannelPeer;
+use gateway_protocols::ssh::{
+    Command, Event, Outbound,
+    message::{Body, ChannelId, Message, Request},
+};
+use russh::{
+    Disconnect, MethodKind, MethodSet, SshId,
+    keys::PrivateKey,
+    server::{Config, Handle, run_stream},
+};
+use tokio::{net::TcpStream, sync::mpsc};
+
+use super::{
+    PACKET_BYTES_MAX, WINDOW_BYTES,
+    agent::AgentHandler,
+    algorithms,
+    pending::Pending,
+    throttle::{Intake, Throttled},
+    translate,
+};
+
+/// Logins that may fail: a probe for the methods and two keys nobody certified.
+const AUTH_ATTEMPTS_MAX: usize = 3;
+/// Every rejected login takes this long.
+const REJECTION_TIME: Duration = Duration::from_secs(1);
+/// Commands on their way into russh.
+const COMMANDS_MAX: usize = 32;
+/// For the agent to read the last words and close.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// What every connection of an agent is served with.
+pub(super) fn config(host_key: PrivateKey) -> Arc<Config> {
+    let mut methods = MethodSet::empty();
+    methods.push(MethodKind::PublicKey);
+    methods.push(MethodKind::Password);
+    Arc::new(Config {
+        // Names no version on purpose.
+        server_id: SshId::Standard("SSH-2.0-gateway".into()),
+        methods,
+        auth_rejection_time: REJECTION_TIME,
+        auth_rejection_time_initial: Some(Duration::ZERO),
+        keys: vec![host_key],
+        window_size: WINDOW_BYTES,
+        maximum_packet_size: PACKET_BYTES_MAX,
+        event_buffer_size: COMMANDS_MAX,
+        preferred: algorithms::towards_agents(),
+        max_auth_attempts: AUTH_ATTEMPTS_MAX,
+        // The session has deadlines of its own; a command may be silent for as long as it likes.
+        inactivity_timeout: None,
+        nodelay: true,
+        ..Config::default()
+    })
+}
+
+/// Carries one agent's connection until it ends, or its session does.
+pub(super) async fn run(
+    socket: TcpStream,
+    config: Arc<Config>,
+    peer: ChannelPeer<Event, Outbound>,
+) {
+    let ChannelPeer {
+        events,
+        mut commands,
+    } = peer;
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY");
+    }
+    let mut output = Output {
+        pending: Arc::default(),
+        // Not a sender that keeps the session from seeing the connection's end.
+        events: events.downgrade(),
+    };
+    let intake = Intake::new(events);
+    let (stream, cut) = Throttled::new(socket, intake.clone());
+    let handler = AgentHandler::new(intake, Arc::clone(&output.pending));
+    let mut running = tokio::select! {
+        started = run_stream(config, stream, handler) => match started {
+            Ok(running) => running,
+            Err(error) => return tracing::debug!(%error, "an SSH connection failed"),
+        },
+        // Nothing is to be done before the keys are exchanged but to end.
+        _ = commands.recv() => return,
+    };
+    let handle = running.handle();
+    tokio::select! {
+        ended = &mut running => {
+            if let Err(error) = ended {
+                tracing::debug!(%error, "an SSH connection ended");
+            }
+            return;
+        }
+        carried = output.carry(&mut commands, &handle) => {
+            if carried.is_err() {
+                tracing::debug!("an SSH connection ended before its session");
+            }
+        }
+    }
+    if tokio::time::timeout(CLOSE_TIME_MAX, &mut running)
+        .await
+        .is_err()
+    {
+        cut.now();
+        // Its error is the cut.
+        drop(running.await);
+    }
+}
+
+/// The connection is gone.
+struct Gone;
+
+/// What goes to the agent.
+struct Output {
+    pending: Arc<Pending>,
+    events: mpsc::WeakSender<Event>,
+}
+
+impl Output {
+    /// Carries out what the session says, to its end.
+    async fn carry(
+        &mut self,
+        commands: &mut mpsc::Receiver<Outbound>,
+        handle: &Handle,
+    ) -> Result<(), Gone> {
+        while let Some(outbound) = commands.recv().await {
+            match outbound.command {
+                Command::Accept => self.pending.answer_login(true),
+                Command::Reject => self.pending.answer_login(false),
+                Command::Message(message) => self.send(message, handle).await?,
+                Command::Disconnect { text } => disconnect(handle, text).await?,
+            }
+        }
+        disconnect(handle, String::new()).await
+    }
+
+    async fn send(&self, message: Message, handle: &Handle) -> Result<(), Gone> {
+        let Message { channel, body } = message;
+        let Some(id) = self.pending.channel(channel) else {
+            // The agent closed it meanwhile.
+            return Ok(());
+        };
+        let sent = match body {
+            Body::Opened => {
+                if let Some(opening) = self.pending.opening(channel) {
+                    opening.accept().await;
+                }
+                Ok(())
+            }
+            Body::OpenFailed { reason, text } => {
+                if let Some(opening) = self.pending.opening(channel) {
+                    opening.reject(translate::open_failure(reason, text)).await;
+                }
+                drop(self.pending.close(channel));
+                Ok(())
+            }
+            Body::Data(data) => handle.data(id, data).await.map_err(drop),
+            Body::ExtendedData { kind, data } => {
+                handle.extended_data(id, kind, data).await.map_err(drop)
+            }
+            Body::Eof => handle.eof(id).await,
+            Body::Close => self.close(channel, id, handle).await,
+            Body::Success if self.pending.answer_request(channel, true) => Ok(()),
+            Body::Success => handle.channel_success(id).await,
+            Body::Failure if self.pending.answer_request(channel, false) => Ok(()),
+            Body::Failure => handle.channel_failure(id).await,
+            Body::Request { request, .. } => return report(request, handle, id).await,
+            Body::Open { .. } => return Ok(unsupported("an agent is asked to open a channel")),
+        };
+        sent.map_err(|()| Gone)
+    }
+
+    /// Closes a channel. russh keeps the agent's own close to itself then: the session hears of it
+    /// from here.
+    async fn close(
+        &self,
+        channel: ChannelId,
+        id: russh::ChannelId,
+        handle: &Handle,
+    ) -> Result<(), ()> {
+        if self.pending.close(channel).is_none() {
+            return Ok(());
+        }
+        handle.close(id).await?;
+        if let Some(events) = self.events.upgrade() {
+            let closed = Event::Message(Body::Close.on(channel));
+            events.send(closed).await.map_err(drop)?;
+        }
+        Ok(())
+    }
+}
+
+async fn disconnect(handle: &Handle, text: String) -> Result<(), Gone> {
+    handle
+        .disconnect(Disconnect::ByApplication, text, String::new())
+        .await
+        .map_err(|_| Gone)
+}
+
+/// The requests that a server makes of its client: how a program ended.
+async fn report(request: Request, handle: &Handle, id: russh::ChannelId) -> Result<(), Gone> {
+    let sent = match request {
+        Request::ExitStatus(status) => handle.exit_status_request(id, status).await,
+        Request::ExitSignal {
+            signal,
+            core_dumped,
+            text,
+        } => {
+            let signal = translate::signal(signal);
+            handle
+                .exit_signal_request(id, signal, core_dumped, text, String::new())
+                .await
+        }
+        Request::Pty { .. }
+        | Request::Env { .. }
+        | Request::Exec(_)
+        | Request::Shell
+        | Request::Subsystem(_)
+        | Request::WindowChange(_)
+        | Request::Signal(_)
+        | Request::Other { .. } => return Ok(unsupported("an agent is asked what servers are")),
+    };
+    sent.map_err(|()| Gone)
+}
+
+/// The session never says this; if it did, saying nothing to the agent is safe.
+fn unsupported(what: &'static str) {
+    tracing::error!(what, "a command can't be carried out");
+}
