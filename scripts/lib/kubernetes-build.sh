@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
-# Builds a real Kubernetes API server and fetches etcd, once, for the tests that want them.
+# Builds a real Kubernetes API server and kubelet, once, for the tests that want them.
 #
 #   scripts/lib/kubernetes-build.sh [--check]
 #
-# Leaves kube-apiserver and etcd in ${GATEWAY_CACHE:-${XDG_CACHE_HOME:-~/.cache}/gateway}/kubernetes-1.20.2/bin.
-# --check builds nothing and fails if they are missing. Needs Debian 12's apt and dpkg-dev, and no root:
-# nothing is installed on the system. The first time takes about 5 minutes of one core and 2 GB of disk,
-# of which 0.2 GB stay. GOMAXPROCS and GOFLAGS=-p=1 bound what it takes of a busy machine.
+# Leaves them in ${GATEWAY_CACHE:-${XDG_CACHE_HOME:-~/.cache}/gateway}/kubernetes-1.20.2/bin, beside
+# Debian's etcd, containerd, runc and busybox. --check builds nothing and fails if they are missing.
+# Needs Debian 12's apt and dpkg-dev, and no root: nothing is installed on the system. The first time
+# takes about 8 minutes of one core and 3 GB of disk, of which 0.4 GB stay; GOMAXPROCS=1 and
+# GOFLAGS=-p=1 bound what it takes of a busy machine.
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$root/scripts/lib/kubernetes-home.sh"
 
 # Debian's source package `kubernetes` is all of upstream's tree with its vendored modules, so no module
 # is downloaded; its binary packages hold kubectl only. Later releases of Debian cut the tree down.
-packages=(golang-1.19-go golang-1.19-src etcd-server golang-github-modern-go-reflect2-dev)
+packages=(golang-1.19-go golang-1.19-src golang-github-modern-go-reflect2-dev etcd-server containerd runc busybox-static)
+# Of these packages, what is kept.
+kept=(usr/bin/{etcd,containerd,containerd-shim-runc-v2,ctr} usr/sbin/runc bin/busybox)
 project=k8s.io/kubernetes
 work=$kubernetes_home/work
 
@@ -87,8 +90,10 @@ build() {
     package=$project/vendor/k8s.io/$package/version
     flags+=(-X "$package.gitVersion=v$kubernetes_version" -X "$package.gitMajor=1" -X "$package.gitMinor=20")
   done
-  run go build -trimpath -ldflags "${flags[*]}" -o "$work/bin/kube-apiserver" ./cmd/kube-apiserver
-  install "$work/root/usr/bin/etcd" "$work/bin/etcd"
+  for package in kube-apiserver kubelet; do
+    run go build -trimpath -ldflags "${flags[*]}" -o "$work/bin/$package" "./cmd/$package"
+  done
+  (cd "$work/root" && install "${kept[@]}" "$work/bin")
 }
 
 case ${1:-} in
@@ -109,7 +114,7 @@ if ! kubernetes_is_built; then
   renice -n 19 $$ >/dev/null
   step 'Sources of Kubernetes, and the Go that builds them'
   if [[ -e $work/fetched ]]; then say "Are there already, in $work."; else fetch; fi
-  step "kube-apiserver $kubernetes_version"
+  step "kube-apiserver and kubelet $kubernetes_version"
   mkdir -p "$work/bin"
   build
   cd "$kubernetes_home"
@@ -118,4 +123,4 @@ if ! kubernetes_is_built; then
 fi
 # Also what an earlier run left when it ended between the two.
 chmod -R u+w "$work" && rm -rf "$work"
-say '' "$("$kubernetes_home/bin/kube-apiserver" --version) and etcd are in $kubernetes_home/bin."
+say '' "$("$kubernetes_home/bin/kube-apiserver" --version) is in $kubernetes_home/bin."
