@@ -263,6 +263,16 @@ impl Masks {
             mask_at(json, &field.path, is_secret_data(field), count);
         }
         self.last_applied(json, own);
+        // Who manages a set names its elements.
+        let payload =
+            |(field, covers): (&ClassifiedField, &bool)| !covers || is_secret_payload(field);
+        if !self.fields.iter().zip(&covers).all(payload)
+            && let Some(managed) = json
+                .get_mut("metadata")
+                .and_then(|metadata| metadata.get_mut("managedFields"))
+        {
+            *managed = Json::Array(Vec::new());
+        }
     }
 
     fn last_applied(&mut self, json: &mut Json, own: Kind<'_>) {
@@ -310,12 +320,16 @@ impl Masks {
             Some(Json::Number(code)) => code.as_u64(),
             _ => None,
         };
-        let webhook = json
+        let message = json
             .get("message")
             .and_then(Json::as_str)
-            .is_some_and(|message| message.contains("admission"));
-        // These name objects, subjects and versions only.
-        let plain = matches!(code, Some(401 | 403 | 404 | 409 | 410 | 429)) && !webhook;
+            .unwrap_or_default();
+        // These name objects, subjects and versions only; what admission says, webhooks choose.
+        let plain = match code {
+            Some(401 | 404 | 409 | 410 | 429) => true,
+            Some(403) => message.contains(" is forbidden: User \""),
+            _ => false,
+        } && !message.to_ascii_lowercase().contains("admission");
         if plain {
             return;
         }

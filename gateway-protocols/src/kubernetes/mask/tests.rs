@@ -153,6 +153,13 @@ fn errors_do_not_echo_what_was_written() {
     assert_masked(&mut secrets("", "secrets"), echo);
     let webhook = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"admission webhook denied: hunter2","code":403}"#;
     assert_masked(&mut secrets("", "secrets"), webhook);
+    let policy = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"secrets \"s\" is forbidden: ValidatingAdmissionPolicy 'p' denied request: hunter2","code":403}"#;
+    assert_masked(&mut secrets("", "secrets"), policy);
+    let rbac = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"secrets \"s\" is forbidden: User \"u\" cannot get resource","code":403}"#;
+    assert_eq!(
+        secrets("", "secrets").answer(rbac.as_bytes()).unwrap(),
+        rbac
+    );
     let missing = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","message":"secrets \"s\" not found","code":404}"#;
     let kept = secrets("", "secrets").answer(missing.as_bytes()).unwrap();
     assert_eq!(kept, missing.as_bytes());
@@ -192,6 +199,14 @@ fn fields_of_other_kinds_follow_their_path() {
     let table = r#"{"kind":"Table","apiVersion":"meta.k8s.io/v1","rows":[]}"#;
     assert_eq!(masks.answer(table.as_bytes()), Err(MaskError::Table));
     assert!(!masks.allows_tables());
+}
+
+#[test]
+fn managed_fields_name_no_element_of_a_masked_set() {
+    let fields = vec![field("example.com", "customers", &["spec", "tags", "*"])];
+    let mut masks = Masks::new(fields, asked("example.com", "customers"));
+    let answer = r#"{"kind":"Customer","apiVersion":"example.com/v1","metadata":{"managedFields":[{"fieldsV1":{"f:spec":{"f:tags":{"v:\"hunter2\"":{}}}}}]},"spec":{"tags":["hunter2"]}}"#;
+    assert_masked(&mut masks, answer);
 }
 
 #[test]

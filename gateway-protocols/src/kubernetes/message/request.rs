@@ -256,8 +256,12 @@ pub fn watch(target: &Target) -> Result<bool, RequestError> {
     }
 }
 
-/// The name that a field selector demands exactly.
+/// The name that a field selector demands exactly. None where anything is escaped: then a comma may
+/// stand within a term (`k8s.io/apimachinery/pkg/fields`, `splitTerms`).
 fn selected_name(selector: &str) -> Option<&str> {
+    if selector.contains('\\') {
+        return None;
+    }
     selector.split(',').find_map(|term| {
         let value = term.strip_prefix("metadata.name=")?;
         let value = value.strip_prefix('=').unwrap_or(value);
@@ -383,6 +387,11 @@ mod tests {
                 Get,
                 "/api/v1/secrets?fieldSelector=a%3Db,metadata.name%3D%3Ds",
                 "list /v1 ns= secrets/ name=s",
+            ),
+            (
+                Get,
+                "/api/v1/secrets?fieldSelector=type!%3Dx%5C,metadata.name%3Ds",
+                "list /v1 ns= secrets/ name=",
             ),
             (
                 Get,

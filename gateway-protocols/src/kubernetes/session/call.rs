@@ -473,7 +473,7 @@ fn kind(head: &RequestHead, method: Method, info: RequestInfo) -> Result<Kind> {
     };
     let core = path.group.is_empty();
     match path.subresource.as_str() {
-        "proxy" | "portforward" | "attach" if core => {
+        "proxy" | "portforward" | "attach" => {
             return Err(Refusal::new(
                 403,
                 format!(
@@ -482,7 +482,7 @@ fn kind(head: &RequestHead, method: Method, info: RequestInfo) -> Result<Kind> {
                 ),
             ));
         }
-        "exec" if core => {
+        "exec" => {
             let Some(upgrade) = &head.upgrade else {
                 return Err(Refusal::new(400, "an exec is a WebSocket connection"));
             };
@@ -495,7 +495,7 @@ fn kind(head: &RequestHead, method: Method, info: RequestInfo) -> Result<Kind> {
                     "Use kubectl 1.31 or later, or set KUBECTL_REMOTE_COMMAND_WEBSOCKETS=true.",
                 ));
             }
-            if method != Method::Get || path.resource != "pods" {
+            if method != Method::Get || path.resource != "pods" || !core {
                 return Err(Refusal::new(
                     400,
                     "an exec is a WebSocket connection to a pod",
@@ -594,7 +594,10 @@ fn check_json_patch(operations: &[Json]) -> Result<()> {
     if operations.iter().all(writes) {
         return Ok(());
     }
-    let refusal = Refusal::new(400, "a JSON patch may add, remove and replace, nothing else");
+    let refusal = Refusal::new(
+        400,
+        "a JSON patch may add, remove and replace, nothing else",
+    );
     Err(refusal.with_hint("To guard against other writers, replace /metadata/resourceVersion."))
 }
 

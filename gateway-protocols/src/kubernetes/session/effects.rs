@@ -52,7 +52,9 @@ pub(super) fn resource_unit(
     body: Option<&Body>,
     facts: ApiFacts,
 ) -> Result<ApiUnit, InvalidId> {
-    let privileged = verb.writes() && body.is_some_and(is_privileged);
+    // Who binds a pod chooses its node.
+    let binds = is_pods(path, "binding") || path.group.is_empty() && path.resource == "bindings";
+    let privileged = verb.writes() && (binds || body.is_some_and(is_privileged));
     let object = Object::Resource {
         group: path.group.clone(),
         resource: path.resource.clone(),
@@ -60,13 +62,25 @@ pub(super) fn resource_unit(
         namespace: path.namespace.clone(),
         name: name.to_owned(),
     };
-    let effects = actions(verb, path, body, privileged)
+    let mut effects: Vec<Effect> = actions(verb, path, body, privileged)
         .into_iter()
         .map(|action| Effect {
             action,
             object: object.clone(),
         })
         .collect();
+    if verb.writes() && is_pods(path, "eviction") {
+        effects.push(Effect {
+            action: Action::K8sDelete,
+            object: Object::Resource {
+                group: String::new(),
+                resource: path.resource.clone(),
+                subresource: String::new(),
+                namespace: path.namespace.clone(),
+                name: name.to_owned(),
+            },
+        });
+    }
     let secret = is_secret(path);
     let (text, sensitive) = text(method, target, body, secret);
     Ok(ApiUnit {
@@ -81,7 +95,7 @@ pub(super) fn resource_unit(
         }),
         text,
         sensitive,
-        effects,
+        effects: effects.into(),
         inspection: Inspection::Full,
         facts: ApiFacts {
             method: method.as_str().to_owned(),
@@ -125,6 +139,10 @@ pub(super) fn path_unit(method: Method, path: String, target: &str) -> ApiUnit {
     }
 }
 
+fn is_pods(path: &ResourcePath, subresource: &str) -> bool {
+    path.group.is_empty() && path.resource == "pods" && path.subresource == subresource
+}
+
 fn is_secret(path: &ResourcePath) -> bool {
     path.group.is_empty() && path.resource == "secrets"
 }
@@ -148,7 +166,7 @@ fn actions(verb: Verb, path: &ResourcePath, body: Option<&Body>, privileged: boo
     let mut found = vec![match (group, resource, subresource) {
         // Whatever the verb: a WebSocket's GET runs the command as much as a POST does.
         ("", "pods", "exec" | "attach") => Action::K8sExec,
-        ("", _, "portforward" | "proxy") => Action::K8sTunnel,
+        (_, _, "portforward" | "proxy") => Action::K8sTunnel,
         ("", "pods", "log") => Action::K8sLogs,
         _ => match verb {
             Verb::Get => Action::K8sGet,

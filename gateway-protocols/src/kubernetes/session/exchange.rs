@@ -23,9 +23,9 @@ use crate::kubernetes::{
 };
 
 /// Fields of an answer that an agent gets to see.
-const DELIVERED: &[&str] = &["content-type", "etag", "retry-after", "audit-id"];
-/// Of those that carry the server's words: only where nothing is masked.
-const WORDS: &str = "warning";
+const DELIVERED: &[&str] = &["content-type", "retry-after", "audit-id"];
+/// Those that carry the server's words, or digests of its answer: only where nothing is masked.
+const WORDS: &[&str] = &["warning", "etag"];
 
 type Out<'a, 'b> = &'a mut Turn<'b, Command>;
 
@@ -116,8 +116,8 @@ impl Exchange {
         self.unit
     }
 
-    pub(super) fn allows_tables(&self) -> bool {
-        self.masks.allows_tables()
+    pub(super) const fn masks(&self) -> &Masks {
+        &self.masks
     }
 
     pub(super) fn expect_upgrade(&mut self, handshake: Handshake, accept: String) {
@@ -189,7 +189,7 @@ impl Exchange {
         let passes = matches!(self.answer, Answer::Passed(_));
         let keep = |header: &&Header| match header.name.as_str() {
             "content-length" => passes,
-            WORDS => self.masks.is_empty(),
+            name if WORDS.contains(&name) => self.masks.is_empty(),
             name => DELIVERED.contains(&name),
         };
         ResponseHead {

@@ -263,7 +263,7 @@ impl Relay {
     ) {
         let bound = self.whole_bytes_max;
         let mut exchange = Exchange::new(stream, unit, &ready.call, obligations, bound);
-        let tables = exchange.allows_tables();
+        let tables = exchange.masks().allows_tables();
         let (method, target, mut headers, body) = ready.request(tables, &self.impersonation);
         let upgrade = match ready.call.kind() {
             Kind::Exec(_, handshake) => {
