@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use gateway_core::{
+    limits::Limits,
     record::{ApprovalOutcome, CloseReason},
     wire::Side,
 };
@@ -387,6 +388,30 @@ fn any_bytes_in_any_state_come_to_rest() {
                 .unwrap_or_else(|broken| panic!("{name}: {broken}"));
         }
     }
+}
+
+#[test]
+#[ignore = "the end of input overtakes packets that wait for room among the outstanding replies"]
+fn requests_in_front_of_an_end_are_all_answered() {
+    let limits = Limits {
+        outstanding_max: 2,
+        ..Limits::default()
+    };
+    let reads: Vec<Bytes> = (2..10).map(|id| ask(1, id, "read h1 0 4")).collect();
+    let script = login()
+        .agent(all(&[files(1), ask(1, 1, "open notes r")]))
+        .settle()
+        .agent(all(&[all(&reads), on(1, Body::Eof)]));
+    let trace = run(
+        &Ssh,
+        &world().with_limits(limits),
+        &script,
+        Schedule::prompt(),
+    )
+    .unwrap();
+    let heard = Ssh.canonical(Side::Agent, trace.agent_heard());
+    let heard = String::from_utf8(heard).unwrap();
+    assert_eq!(heard.matches(r#"data \"buy \""#).count(), 8, "{heard}");
 }
 
 #[test]
