@@ -7,6 +7,9 @@ mod calls;
 mod corpora;
 #[cfg(all(test, feature = "kubernetes"))]
 mod kubernetes;
+#[cfg(feature = "kubernetes")]
+#[cfg(test)]
+mod kubernetes_doors;
 #[cfg(test)]
 mod postgres;
 #[cfg(feature = "ssh")]
