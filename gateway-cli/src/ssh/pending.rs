@@ -54,8 +54,9 @@ impl Pending {
     pub(super) fn answer_login(&self, accepted: bool) {
         let login = std::mem::replace(&mut self.0.lock().login, Login::Answered);
         if let Login::Asked(verdict) = login {
-            // The agent may have gone meanwhile.
-            drop(verdict.send(accepted));
+            if verdict.send(accepted).is_err() {
+                tracing::debug!("the agent left during its login");
+            }
         }
     }
 
