@@ -12,4 +12,4 @@ pub mod message;
 pub mod reply;
 pub mod session;
 
-pub use session::{Command, Options, Session};
+pub use session::{Command, Options, Session, understand};

@@ -8,6 +8,7 @@ use gateway_core::{
     operation::{Action, ApiFacts, ApiResource, ApiUnit, Effect, Inspection, Object},
 };
 
+use super::body::Body;
 use crate::kubernetes::message::{Json, Method, ResourcePath, Verb, media::BodyType};
 
 /// Groups whose objects grant rights, or run in the API server's own path.
@@ -33,13 +34,6 @@ const PRIVILEGED: &[&str] = &[
 const SECRET_PLAIN: &[&str] = &["apiVersion", "kind", "type", "immutable"];
 /// Of its metadata.
 const METADATA_CLASSIFIED: &str = "annotations";
-
-/// A body as it is forwarded.
-#[derive(Clone, Debug)]
-pub(super) struct Body {
-    pub(super) media: BodyType,
-    pub(super) json: Json,
-}
 
 /// What a call of a resource amounts to. `name` is the object's: the path's, or the body's for a
 /// new one.

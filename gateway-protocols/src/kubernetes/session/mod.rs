@@ -9,15 +9,18 @@
 //! exec ends both WebSocket connections here (`exec`).
 
 mod bearer;
+mod body;
 mod call;
 mod command;
 mod effects;
 mod exchange;
 mod exec;
 mod login;
+mod parameters;
 mod relay;
 #[cfg(test)]
 mod tests;
+mod understand;
 
 use std::collections::VecDeque;
 
@@ -31,6 +34,7 @@ use login::Login;
 use relay::Relay;
 
 pub use command::Command;
+pub use understand::understand;
 
 /// Events that are kept untaken from one side, at most: at 64 KiB each, about 1 MiB.
 const UNTAKEN_MAX: usize = 16;

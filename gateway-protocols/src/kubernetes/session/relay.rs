@@ -24,7 +24,8 @@ use gateway_core::{
 use super::{
     Command,
     bearer::{Bearer, Seen},
-    call::{BODY_BYTES_MAX, Call, Kind, Ready},
+    body::BODY_BYTES_MAX,
+    call::{Call, Kind, Ready},
     exchange::{self, Exchange, refuse},
     exec::{self, Exec},
     login::Established,
