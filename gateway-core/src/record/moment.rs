@@ -26,9 +26,9 @@ pub enum Track {
     Resize,
     /// The end: the exit status in decimal, or the name of a signal.
     Exit,
-    /// Contents of a file that was read.
+    /// Contents of a file that was read: `u64` offset in the file, then the bytes from there on.
     FileRead,
-    /// Contents of a file that is written.
+    /// Contents of a file that is written: `u64` offset in the file, then the bytes from there on.
     FileWrite,
     /// Body of a request.
     Request,

@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use gateway_core::id::UnitId;
 
-use super::session::OpenFile;
+use super::{
+    message::sftp::{Reply, ReplyKind},
+    session::OpenFile,
+};
 
 /// A request about a channel whose reply is outstanding. The target answers in order (RFC 4254,
 /// section 5.4, "Channel-Specific Requests").
@@ -61,6 +64,8 @@ pub enum Expected {
         handle: Bytes,
         /// The file's unit.
         unit: UnitId,
+        /// Where in the file it reads; zero for what reads no contents.
+        offset: u64,
     },
     /// What ends a unit.
     Closed {
@@ -75,25 +80,32 @@ pub enum Expected {
 /// as they like, and the gateway asks questions of its own in between.
 #[derive(Debug, Default)]
 pub struct ReplyTable {
-    expected: BTreeMap<u32, Expected>,
+    expected: BTreeMap<u32, (ReplyKind, Expected)>,
     last: u32,
 }
 
 impl ReplyTable {
-    /// The number to send a request under.
-    pub fn expect(&mut self, reply: Expected) -> u32 {
+    /// The number to send a request under that wants this kind of reply.
+    pub fn expect(&mut self, wanted: ReplyKind, reply: Expected) -> u32 {
         self.last = self.last.wrapping_add(1);
         // INVARIANT: there are far fewer outstanding replies than numbers.
         while self.expected.contains_key(&self.last) {
             self.last = self.last.wrapping_add(1);
         }
-        self.expected.insert(self.last, reply);
+        self.expected.insert(self.last, (wanted, reply));
         self.last
     }
 
-    /// A reply came: to what? `None` when none with this number was due.
-    pub fn take(&mut self, id: u32) -> Option<Expected> {
-        self.expected.remove(&id)
+    /// A reply came: to what?
+    ///
+    /// # Errors
+    /// In words, when no such reply was due.
+    pub fn take(&mut self, id: u32, reply: &Reply) -> Result<Expected, &'static str> {
+        let (wanted, expected) = self.expected.remove(&id).ok_or("an answer to nothing")?;
+        match reply.answers(wanted) {
+            true => Ok(expected),
+            false => Err("an answer of the wrong type"),
+        }
     }
 
     /// How many are outstanding.
@@ -105,7 +117,8 @@ impl ReplyTable {
     /// How many of them will open a file or folder.
     #[must_use]
     pub fn opening(&self) -> usize {
-        let opens = |expected: &&Expected| matches!(expected, Expected::Opened { .. });
+        let opens =
+            |expected: &&(ReplyKind, Expected)| matches!(expected.1, Expected::Opened { .. });
         self.expected.values().filter(opens).count()
     }
 
@@ -117,7 +130,8 @@ impl ReplyTable {
 
     /// The target will answer no more: what it still owed.
     pub fn drain(&mut self) -> impl Iterator<Item = Expected> + use<> {
-        std::mem::take(&mut self.expected).into_values()
+        let expected = std::mem::take(&mut self.expected);
+        expected.into_values().map(|(_, expected)| expected)
     }
 }
 
@@ -127,17 +141,20 @@ mod tests {
 
     #[test]
     fn numbers_are_never_used_twice_at_once() {
+        let names = Reply::Names(Vec::new());
+        let kind = ReplyKind::Names;
         let mut table = ReplyTable {
             last: u32::MAX - 1,
             ..ReplyTable::default()
         };
-        let first = table.expect(Expected::Resolved);
-        let second = table.expect(Expected::Resolved);
+        let first = table.expect(kind, Expected::Resolved);
+        let second = table.expect(kind, Expected::Resolved);
         assert_eq!((first, second), (u32::MAX, 0));
         table.last = u32::MAX - 1;
-        assert_eq!(table.expect(Expected::Resolved), 1);
-        assert!(table.take(0).is_some() && table.take(0).is_none());
-        assert_eq!(table.drain().count(), 2);
+        assert_eq!(table.expect(kind, Expected::Resolved), 1);
+        assert!(table.take(0, &names).is_ok() && table.take(0, &names).is_err());
+        assert!(table.take(1, &Reply::Data(Bytes::new())).is_err());
+        assert_eq!(table.drain().count(), 1);
         assert!(table.is_empty());
     }
 

@@ -122,6 +122,18 @@ pub enum Reply {
     Extended(Bytes),
 }
 
+/// The types of [`Reply`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named as the variants of `Reply`")]
+pub enum ReplyKind {
+    Status,
+    Handle,
+    Data,
+    Names,
+    Attributes,
+    Extended,
+}
+
 /// How a request went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -392,6 +404,29 @@ impl Request {
         }
     }
 
+    /// The type of reply that meets it. A failure is a [`Reply::Status`] for all.
+    #[must_use]
+    pub const fn wants(&self) -> ReplyKind {
+        match self {
+            Self::Open { .. } | Self::Opendir { .. } => ReplyKind::Handle,
+            Self::Read { .. } => ReplyKind::Data,
+            Self::Readdir { .. } | Self::Realpath { .. } | Self::Readlink { .. } => {
+                ReplyKind::Names
+            }
+            Self::Lstat { .. } | Self::Fstat { .. } | Self::Stat { .. } => ReplyKind::Attributes,
+            Self::Extended { .. } => ReplyKind::Extended,
+            Self::Close { .. }
+            | Self::Write { .. }
+            | Self::Setstat { .. }
+            | Self::Fsetstat { .. }
+            | Self::Remove { .. }
+            | Self::Mkdir { .. }
+            | Self::Rmdir { .. }
+            | Self::Rename { .. }
+            | Self::Symlink { .. } => ReplyKind::Status,
+        }
+    }
+
     const fn code(&self) -> u8 {
         match self {
             Self::Open { .. } => 3,
@@ -559,6 +594,28 @@ impl Request {
 }
 
 impl Reply {
+    /// Its type.
+    #[must_use]
+    pub const fn kind(&self) -> ReplyKind {
+        match self {
+            Self::Status(_) => ReplyKind::Status,
+            Self::Handle(_) => ReplyKind::Handle,
+            Self::Data(_) => ReplyKind::Data,
+            Self::Names(_) => ReplyKind::Names,
+            Self::Attributes(_) => ReplyKind::Attributes,
+            Self::Extended(_) => ReplyKind::Extended,
+        }
+    }
+
+    /// Whether a request that wants this kind may be answered so: by it, or by a failure.
+    #[must_use]
+    pub fn answers(&self, wanted: ReplyKind) -> bool {
+        match self {
+            Self::Status(status) => wanted == ReplyKind::Status || status.code != StatusCode::OK,
+            other => other.kind() == wanted,
+        }
+    }
+
     fn parse(code: u8, input: &mut Bytes) -> Result<Self, MessageError> {
         Ok(match code {
             101 => {

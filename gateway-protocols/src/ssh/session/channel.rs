@@ -271,11 +271,11 @@ impl Channel {
                 }
             }
             Work::Files(files) => {
+                if self.at_eof {
+                    files.end_input();
+                }
                 let waiting = self.waiting.split().freeze();
                 files.on_agent(&waiting, &mut self.agent, bounds, turn)?;
-                if self.at_eof {
-                    files.end_input(turn);
-                }
             }
             Work::Setup(_) | Work::Held { .. } | Work::Program(_) | Work::Over => {}
         }

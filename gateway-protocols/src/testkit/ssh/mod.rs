@@ -230,7 +230,8 @@ impl Channel {
                     (0, format!("version {version}"), None)
                 }
                 Ok(Packet::Request { id, request }) => {
-                    if let sftp::Request::Write { data, .. } = &request {
+                    if let sftp::Request::Write { offset, data, .. } = &request {
+                        self.contents.extend_from_slice(&offset.to_be_bytes());
                         self.contents.extend_from_slice(data);
                     }
                     if let sftp::Request::Realpath { .. } = &request {
@@ -244,6 +245,8 @@ impl Channel {
                 }) => continue,
                 Ok(Packet::Reply { id, reply }) => {
                     if let Reply::Data(data) = &reply {
+                        // Only the question names the offset.
+                        self.contents.extend_from_slice(&[0; 8]);
                         self.contents.extend_from_slice(data);
                     }
                     (id, show::show_reply(&reply), None)

@@ -18,7 +18,7 @@ mod requests;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use gateway_core::{
     decision::Denial,
     id::UnitId,
@@ -46,8 +46,15 @@ use requests::Unlocated;
 /// Files and folders open at once in one transfer.
 pub const HANDLES_MAX: usize = 256;
 
-/// Requests that wait for the resolution of a path, or for reviewers.
+/// Requests that wait for the resolution of a path.
 const QUEUE_MAX: usize = 64;
+
+/// Requests that wait for reviewers.
+const HELD_MAX: usize = 16;
+
+/// Packets up to this are copied, so that what is kept of them doesn't keep what arrived with them:
+/// two paths of the longest fit. Of longer ones nothing is kept.
+const COPIED_BYTES_MAX: usize = 16 << 10;
 
 /// Notices and denials of one transfer that are put into words; statuses tell of all.
 const TOLD_MAX: usize = 64;
@@ -222,31 +229,31 @@ impl Files {
         bounds: Bounds,
         turn: &mut Turn<'_, Outbound>,
     ) -> Result<(), WireError> {
-        while self.state == State::Relay
-            && self.queue.len() < QUEUE_MAX
-            && self.expected.len() < bounds.outstanding_max
-        {
+        while self.state == State::Relay {
+            if self.queue.len() >= QUEUE_MAX || self.expected.len() >= bounds.outstanding_max {
+                return Ok(());
+            }
             let body = decode(&mut self.from_agent).map_err(|e| broken(Side::Agent, e))?;
-            let Some(body) = body else { break };
+            let Some(mut body) = body else { break };
+            if body.len() <= COPIED_BYTES_MAX {
+                body = Bytes::copy_from_slice(&body);
+            }
             let packet = Packet::parse(body).map_err(|e| broken(Side::Agent, e))?;
             self.on_packet(packet, agent, turn)?;
         }
-        self.end_idle_input(turn);
-        Ok(())
-    }
-
-    pub(super) fn end_input(&mut self, turn: &mut Turn<'_, Outbound>) {
-        self.input_ended = true;
-        self.end_idle_input(turn);
-    }
-
-    /// The file server ends at the end of its input: that waits for what is still to be sent.
-    fn end_idle_input(&mut self, turn: &mut Turn<'_, Outbound>) {
+        // The file server ends at the end of its input: that waits for what is still to be sent.
         let idle = self.queue.is_empty() && self.held.is_empty();
         if self.state == State::Relay && self.input_ended && idle && !self.told_eof {
             self.pass(Body::Eof, turn);
             self.told_eof = true;
         }
+        Ok(())
+    }
+
+    /// No more input follows what has come, or comes with the next call of
+    /// [`Files::on_agent`].
+    pub(super) const fn end_input(&mut self) {
+        self.input_ended = true;
     }
 
     /// The agent has closed its channel.
@@ -404,6 +411,14 @@ impl Files {
             }
         }
     }
+}
+
+/// Contents of a file as evidence keeps them: where they are, and what.
+fn placed(offset: u64, data: &[u8]) -> Bytes {
+    let mut placed = BytesMut::with_capacity(8 + data.len());
+    placed.put_u64(offset);
+    placed.put_slice(data);
+    placed.freeze()
 }
 
 /// A packet as channel data.

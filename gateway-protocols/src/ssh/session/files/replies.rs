@@ -7,7 +7,7 @@ use gateway_core::{
     wire::{Side, Turn, WireError},
 };
 
-use super::{Files, OpenFile, State, broken, packet};
+use super::{Files, OpenFile, State, broken, packet, placed};
 use crate::ssh::{
     frame::decode,
     message::{
@@ -62,13 +62,8 @@ impl Files {
         agent: &AgentEnd,
         turn: &mut Turn<'_, Outbound>,
     ) -> Result<(), WireError> {
-        let Some(expected) = self.expected.take(id) else {
-            return Err(broken(Side::Target, "an answer to nothing"));
-        };
-        if let Reply::Extended(_) = reply {
-            return Err(broken(Side::Target, "an answer of the wrong type"));
-        }
-        match expected {
+        let expected = self.expected.take(id, &reply);
+        match expected.map_err(|what| broken(Side::Target, what))? {
             Expected::Resolved => {
                 self.asking = false;
                 // The agent may have gone since.
@@ -82,11 +77,16 @@ impl Files {
                 deliver(id, unit, reply, agent, turn);
             }
             Expected::Opened { id, file } => self.on_opened(id, file, reply, agent, turn)?,
-            Expected::Part { id, handle, unit } => {
+            Expected::Part {
+                id,
+                handle,
+                unit,
+                offset,
+            } => {
                 if let Some(file) = self.handles.get_mut(&handle) {
                     file.moved(&reply);
                 }
-                deliver(id, unit, reply, agent, turn);
+                deliver_from(offset, id, unit, reply, agent, turn);
             }
             Expected::Closed { id, file } => {
                 let unit = file.unit;
@@ -112,7 +112,8 @@ impl Files {
                 if !possible || self.handles.contains_key(handle) {
                     return Err(broken(Side::Target, "an impossible handle"));
                 }
-                self.handles.insert(handle.clone(), file);
+                // A slice would keep all of the packet in memory for as long as the handle.
+                self.handles.insert(Bytes::copy_from_slice(handle), file);
             }
             _ => turn.finish(unit, UnitEnd::of(outcome(&reply))),
         }
@@ -177,11 +178,23 @@ fn outcome(reply: &Reply) -> Outcome {
     }
 }
 
-/// Sends a reply on to the agent: contents are recorded as they are, names and attributes as the
+/// Sends a reply on to the agent: contents are recorded with their place, names and attributes as the
 /// packet's bytes, and how it went is in the unit's end.
 fn deliver(id: u32, unit: UnitId, reply: Reply, agent: &AgentEnd, turn: &mut Turn<'_, Outbound>) {
+    deliver_from(0, id, unit, reply, agent, turn);
+}
+
+/// As [`deliver`], for contents that begin at this offset.
+fn deliver_from(
+    offset: u64,
+    id: u32,
+    unit: UnitId,
+    reply: Reply,
+    agent: &AgentEnd,
+    turn: &mut Turn<'_, Outbound>,
+) {
     let contents = match &reply {
-        Reply::Data(data) => Some(data.clone()),
+        Reply::Data(data) => Some(placed(offset, data)),
         Reply::Status(_)
         | Reply::Handle(_)
         | Reply::Names(_)

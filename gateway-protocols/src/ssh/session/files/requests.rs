@@ -11,10 +11,11 @@ use gateway_core::{
 };
 
 use super::{
-    Files, HANDLES_MAX, OpenFile, QUEUE_MAX, broken,
+    Files, HANDLES_MAX, HELD_MAX, OpenFile, broken,
     operation::{Located, paths},
     packet,
     path::Question,
+    placed,
 };
 use crate::ssh::{
     message::sftp::{Packet, Reply, Request, Status, StatusCode, VERSION},
@@ -119,7 +120,8 @@ impl Files {
         | Request::Fsetstat { handle, .. }
         | Request::Readdir { handle } = &request
         {
-            let handle = handle.clone();
+            // A slice would keep all of the packet in memory for as long as the handle.
+            let handle = Bytes::copy_from_slice(handle);
             return self.on_handle(id, handle, request, agent, turn);
         }
         let questions: Result<VecDeque<Question>, _> = paths(&request)
@@ -159,14 +161,14 @@ impl Files {
             let request = Request::Realpath {
                 path: Bytes::from(question.asked.clone()),
             };
-            let id = self.expected.expect(Expected::Resolved);
+            let id = self.expected.expect(request.wants(), Expected::Resolved);
             self.probe(packet(&Packet::Request { id, request }), turn);
             self.asking = true;
         }
     }
 
     fn submit(&mut self, located: Located, agent: &AgentEnd, turn: &mut Turn<'_, Outbound>) {
-        if self.held.len() >= QUEUE_MAX {
+        if self.held.len() >= HELD_MAX {
             let denial = Denial::new(Reason::Limit, "too many file operations wait for approval");
             return Self::refuse(located.id, StatusCode::FAILURE, denial, agent, turn);
         }
@@ -222,8 +224,8 @@ impl Files {
             },
             _ => Expected::Whole { id, unit },
         };
-        let id = self.expected.expect(expected);
         let request = located.into_request();
+        let id = self.expected.expect(request.wants(), expected);
         let body = packet(&Packet::Request { id, request });
         turn.release(unit, Outbound::message(self.id, body));
     }
@@ -273,20 +275,26 @@ impl Files {
             let denial = Denial::new(Reason::Protocol, message);
             return Self::refuse(id, StatusCode::PERMISSION_DENIED, denial, agent, turn);
         }
-        let contents = match &request {
-            Request::Write { data, .. } => Some(data.clone()),
-            _ => None,
+        let (offset, written) = match &request {
+            Request::Write { offset, data, .. } => (*offset, Some(placed(*offset, data))),
+            Request::Read { offset, .. } => (*offset, None),
+            _ => (0, None),
         };
         let expected = match (&request, self.handles.remove(&handle)) {
             (Request::Close { .. }, Some(file)) => Expected::Closed { id, file },
             (_, file) => {
                 self.handles.extend(file.map(|file| (handle.clone(), file)));
-                Expected::Part { id, handle, unit }
+                Expected::Part {
+                    id,
+                    handle,
+                    unit,
+                    offset,
+                }
             }
         };
-        let id = self.expected.expect(expected);
+        let id = self.expected.expect(request.wants(), expected);
         let message = Outbound::message(self.id, packet(&Packet::Request { id, request }));
-        match contents {
+        match written {
             Some(data) => turn.release_stream(unit, message.of(unit, Track::FileWrite, data)),
             None => turn.release(unit, message),
         }

@@ -100,7 +100,7 @@ fn a_file_is_read_under_the_unit_that_opened_it() {
     let mut bench = opened(1);
     let read = File::Read {
         handle: handle(),
-        offset: 0,
+        offset: 258,
         len: 10,
     };
     asks(&mut bench, 8, read.clone());
@@ -119,7 +119,10 @@ fn a_file_is_read_under_the_unit_that_opened_it() {
         ]
     );
     assert_eq!(bench.ended(), [("read /srv/a".into(), Outcome::Completed)]);
-    assert_eq!(bench.track(Track::FileRead), b"contents");
+    assert_eq!(
+        bench.track(Track::FileRead),
+        b"\0\0\0\0\0\0\x01\x02contents"
+    );
 }
 
 #[test]
@@ -396,6 +399,28 @@ fn packets_out_of_place_end_the_session() {
         let mut bench = ready();
         bench.say(side, 1, body(packet));
         assert_eq!(bench.closed, Some(CloseReason::ProtocolError), "{packet:?}");
+    }
+}
+
+#[test]
+fn answers_of_the_wrong_type_end_the_session() {
+    let attributes = || Reply::Attributes(Attributes::default());
+    for (request, reply) in [
+        (File::Stat { path: path("a") }, Reply::Data(path("x"))),
+        (File::Stat { path: path("a") }, status(StatusCode::OK)),
+        (open("a", 1), attributes()),
+        (open("a", 1), status(StatusCode::OK)),
+        (File::Remove { path: path("a") }, Reply::Handle(handle())),
+        (File::Remove { path: path("a") }, Reply::Extended(path("x"))),
+    ] {
+        let mut bench = ready();
+        asks(&mut bench, 7, request);
+        resolves(&mut bench, 1, "/srv");
+        bench.heard(Side::Agent);
+        answers(&mut bench, 2, reply.clone());
+        assert_eq!(bench.closed, Some(CloseReason::ProtocolError), "{reply:?}");
+        let heard = bench.heard(Side::Agent);
+        assert!(heard[0].starts_with("disconnect"), "{heard:?}");
     }
 }
 
