@@ -502,7 +502,7 @@ fn decided(
     }
 }
 
-/// Commits to the exact request: the text as forwarded and, with parameters, a zero byte and the digest of
+/// Commits to the exact request: the text of the operation and, with parameters, a zero byte and the digest of
 /// their section; for an operation on the session, its class.
 fn commit(operation: &Operation, salt: &Salt) -> Hash {
     match operation {

@@ -200,3 +200,6 @@ pub fn replay(
         _ => Ok(chain.chunks),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,8 +8,8 @@ use super::Problems;
 use super::balance::Balance;
 use super::citations::cited;
 use super::csv;
+use super::files::Files;
 use super::leaves::{hex, sha256};
-use super::package::Files;
 use crate::evidence::{Cell, Range, TABLES, Table, populations, to_csv, to_jsonl};
 
 pub(super) type Row = Map<String, Value>;

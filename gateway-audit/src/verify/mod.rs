@@ -9,10 +9,12 @@ mod balance;
 mod citations;
 mod container;
 mod csv;
+mod files;
 #[cfg(any(test, feature = "testkit"))]
 pub mod fuzz;
 mod leaves;
 mod listings;
+mod manifest;
 mod package;
 mod signed;
 

@@ -1,18 +1,18 @@
 //! The checks of a package, in the order in which they rest on each other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{Read, Seek};
 
 use serde_json::Value;
 
-use super::container::{ContainerError, Member, members};
-use super::leaves::{Hash, Tree, canonical, chain, hex, sha256, unhex};
+use super::files::Files;
+use super::leaves::{Tree, canonical, chain, hex, sha256, unhex};
+use super::manifest::{MANIFEST, Manifest, member_names};
 use super::signed::{Refused, Signed, open};
 use super::{Outcome, Problems, Trust, Verdict, listings};
-use crate::evidence::{FORMAT, Leaf, Range, cast_name, made_of_moments};
+use crate::evidence::{Leaf, Range, cast_name, made_of_moments};
 use crate::replay::casts;
 
-const MANIFEST: &str = "manifest.json";
 const HEADERS: &str = "leaves/headers.jsonl";
 const BODIES: &str = "leaves/bodies.jsonl";
 
@@ -62,219 +62,6 @@ pub(super) fn check(
     }
     files.unread(problems);
     verdict
-}
-
-/// The package's files, each read at most once into the checks.
-pub(super) struct Files<P: Read + Seek> {
-    package: P,
-    /// What is in it, and whether a check has used it.
-    members: BTreeMap<String, (Member, bool)>,
-    /// What the manifest says is in it.
-    listed: BTreeSet<String>,
-}
-
-impl<P: Read + Seek> Files<P> {
-    fn open(mut package: P, problems: &mut Problems) -> Option<Self> {
-        let listing = match members(&mut package) {
-            Ok(listing) => listing,
-            Err(error) => {
-                problems.wrong("package", None, None, error.to_string());
-                return None;
-            }
-        };
-        let mut members = BTreeMap::new();
-        for member in listing {
-            let name = member.name.clone();
-            if members.insert(name.clone(), (member, false)).is_some() {
-                problems.wrong(&name, None, None, "two files of the package have this name");
-                return None;
-            }
-        }
-        Some(Self {
-            package,
-            members,
-            listed: BTreeSet::new(),
-        })
-    }
-
-    /// A file's contents. Its absence is a loss when the manifest lists it, which was said when
-    /// hashes were checked; else somebody removed it from the manifest too.
-    pub(super) fn read(&mut self, name: &str, problems: &mut Problems) -> Option<Vec<u8>> {
-        let Some((_, used)) = self.members.get_mut(name) else {
-            if !self.listed.contains(name) {
-                let what = "a package holds this file, and neither this one nor its manifest does";
-                problems.wrong(name, None, None, what);
-            }
-            return None;
-        };
-        *used = true;
-        match self.contents(name) {
-            Some(Ok(contents)) => Some(contents),
-            Some(Err(error)) => {
-                problems.wrong(name, None, None, error.to_string());
-                None
-            }
-            None => None,
-        }
-    }
-
-    /// A file's contents; `None` when it isn't there.
-    fn contents(&mut self, name: &str) -> Option<Result<Vec<u8>, ContainerError>> {
-        let (member, _) = self.members.get(name)?;
-        Some(member.contents(&mut self.package))
-    }
-
-    fn check_hashes(&mut self, manifest: &Manifest, problems: &mut Problems) {
-        self.listed = manifest.files.keys().cloned().collect();
-        for (name, (len, hash)) in &manifest.files {
-            match self.contents(name) {
-                Some(Ok(contents))
-                    if contents.len() as u64 == *len && sha256(&[&contents]) == *hash => {}
-                Some(Ok(_)) => {
-                    problems.wrong(name, None, None, "its SHA-256 is not the manifest's")
-                }
-                Some(Err(error)) => problems.wrong(name, None, None, error.to_string()),
-                None => {
-                    let what = "the manifest lists it, and it is not in the package";
-                    problems.missing(name, None, what);
-                }
-            }
-        }
-        for name in self
-            .members
-            .keys()
-            .filter(|name| *name != MANIFEST && !manifest.files.contains_key(*name))
-        {
-            problems.wrong(name, None, None, "the manifest does not list it");
-        }
-    }
-
-    /// What accounts for the files of a folder is missing.
-    fn skip(&mut self, folder: &str) {
-        let of_folder = |name: &str| name.starts_with(folder);
-        for (_, (_, used)) in self
-            .members
-            .iter_mut()
-            .filter(|(name, _)| of_folder(name.as_str()))
-        {
-            *used = true;
-        }
-    }
-
-    fn unread(&self, problems: &mut Problems) {
-        for (name, _) in self.members.iter().filter(|(_, (_, used))| !used) {
-            problems.wrong(name, None, None, "nothing in the log accounts for it");
-        }
-    }
-}
-
-struct Manifest {
-    origin: String,
-    checkpoint: String,
-    from_index: u64,
-    to_index: u64,
-    from_us: u64,
-    to_us: u64,
-    agent: Option<String>,
-    target: Option<String>,
-    /// Whether bodies and recordings are in it.
-    bodies: bool,
-    key: String,
-    frontier: Vec<Hash>,
-    files: BTreeMap<String, (u64, Hash)>,
-}
-
-impl Manifest {
-    fn read<P: Read + Seek>(files: &mut Files<P>, problems: &mut Problems) -> Option<Self> {
-        if !files.members.contains_key(MANIFEST) {
-            problems.missing(MANIFEST, None, "the file is not in the package");
-            return None;
-        }
-        let contents = files.read(MANIFEST, problems)?;
-        let manifest = canonical(&contents).and_then(|value| Self::parse(&value));
-        if manifest.is_none() {
-            problems.wrong(
-                MANIFEST,
-                None,
-                None,
-                format!("not a manifest of format `{FORMAT}`"),
-            );
-        }
-        manifest
-    }
-
-    fn parse(value: &Value) -> Option<Self> {
-        let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
-        let int = |name: &str| value.get(name).and_then(Value::as_u64);
-        if text("format")? != FORMAT
-            || !member_names(value)?.all(|member| MEMBERS.contains(&member))
-        {
-            return None;
-        }
-        let bodies = match text("bodies")?.as_str() {
-            "in_scope" => true,
-            "excluded" => false,
-            _ => return None,
-        };
-        let mut files = BTreeMap::new();
-        for file in value.get("files")?.as_array()? {
-            if !member_names(file)?.all(|member| FILE_MEMBERS.contains(&member)) {
-                return None;
-            }
-            let entry = (
-                file.get("bytes")?.as_u64()?,
-                unhex(file.get("sha256")?.as_str()?)?,
-            );
-            if files
-                .insert(file.get("name")?.as_str()?.to_owned(), entry)
-                .is_some()
-            {
-                return None;
-            }
-        }
-        let frontier = value
-            .get("frontier")?
-            .as_array()?
-            .iter()
-            .map(|node| unhex(node.as_str()?))
-            .collect::<Option<_>>()?;
-        Some(Self {
-            origin: text("origin")?,
-            checkpoint: text("checkpoint")?,
-            from_index: int("from_index")?,
-            to_index: int("to_index")?,
-            from_us: int("from_us")?,
-            to_us: int("to_us")?,
-            agent: text("agent"),
-            target: text("target"),
-            bodies,
-            key: text("key")?,
-            frontier,
-            files,
-        })
-    }
-}
-
-/// The members of a manifest: nothing in it goes unchecked.
-const MEMBERS: [&str; 13] = [
-    "agent",
-    "bodies",
-    "checkpoint",
-    "files",
-    "format",
-    "from_index",
-    "from_us",
-    "frontier",
-    "key",
-    "origin",
-    "target",
-    "to_index",
-    "to_us",
-];
-const FILE_MEMBERS: [&str; 3] = ["bytes", "name", "sha256"];
-
-fn member_names(value: &Value) -> Option<impl Iterator<Item = &str>> {
-    Some(value.as_object()?.keys().map(String::as_str))
 }
 
 fn signed(manifest: &Manifest, trust: &Trust, problems: &mut Problems) -> Option<Signed> {
