@@ -103,30 +103,29 @@ fn concealing_is_taken_out_of_its_sequence_and_colour_eight_is_not() {
 
 /// Written apart from the renderer: whether a terminal that gets `text` can only print, colour and move.
 fn is_harmless(text: &str) -> bool {
-    let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        rest = &rest[c.len_utf8()..];
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
         let zero_width = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fe00}'..='\u{fe0f}');
         if c == '\u{1b}' {
-            if rest.starts_with(['7', '8', 'M']) {
-                rest = &rest[1..];
-                continue;
+            match rest.next() {
+                Some('7' | '8' | 'M') => continue,
+                Some('[') => {}
+                _ => return false,
             }
-            let Some(sequence) = rest.strip_prefix('[') else {
+            let mut parameters = String::new();
+            while let Some(c) = rest.next_if(|c| matches!(c, '0'..='9' | ';' | ':')) {
+                parameters.push(c);
+            }
+            let Some(last) = rest.next() else {
                 return false;
             };
-            let Some(end) = sequence.find(|c| !matches!(c, '0'..='9' | ';' | ':')) else {
-                return false;
-            };
-            let (parameters, last) = (&sequence[..end], sequence[end..].chars().next().unwrap());
             if !"@ABCDEFGHIJKLMPSTXZ`abdefmsu".contains(last)
                 || (last == 'J' && parameters.contains('3'))
                 || (last == 'm' && (parameters == "8" || parameters.starts_with("8;")))
             {
                 return false;
             }
-            rest = &sequence[end + 1..];
         } else if zero_width || (c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{8}')) {
             return false;
         }
