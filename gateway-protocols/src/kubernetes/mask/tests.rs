@@ -1,3 +1,4 @@
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use gateway_core::id::ClassName;
 
 use super::*;
@@ -95,7 +96,8 @@ fn a_masked_secret_is_still_a_secret() {
     let answer = r#"{"kind":"Secret","apiVersion":"v1","data":{"p":"aHVudGVyMg==","n":null},"type":"Opaque"}"#;
     let mut masks = secrets("", "secrets");
     let text = assert_masked(&mut masks, answer);
-    let marker = encoded_marker();
+    let marker = MARKER_DATA;
+    assert_eq!(STANDARD.encode(MARKER), marker);
     assert_eq!(
         text,
         format!(
@@ -105,7 +107,7 @@ fn a_masked_secret_is_still_a_secret() {
     let counts = masks.counts();
     assert_eq!((counts.len(), counts[0].seen, counts[0].masked), (1, 2, 1));
     assert_eq!(counts[0].column, "secrets.data.*");
-    assert!(holds_marker(&marker) && holds_marker(MARKER));
+    assert!(holds_marker(marker) && holds_marker(MARKER));
 }
 
 #[test]

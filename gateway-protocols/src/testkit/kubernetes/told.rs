@@ -36,6 +36,9 @@ pub(super) struct Request {
     fields: Vec<Header>,
 }
 
+/// Texts of requests, status, body, and channels.
+type Plain<'a> = (Vec<&'a str>, &'a [u16], &'a [u8], &'a BTreeMap<u8, Vec<u8>>);
+
 impl Told {
     /// Whether the answer is the gateway's own.
     pub(super) fn is_own(&self) -> bool {
@@ -43,7 +46,7 @@ impl Told {
     }
 
     /// What was asked and answered, apart from the fields of heads.
-    pub(super) fn plain(&self) -> (Vec<&str>, &[u16], &[u8], &BTreeMap<u8, Vec<u8>>) {
+    pub(super) fn plain(&self) -> Plain<'_> {
         let texts = self.requests.iter().map(|request| request.text.as_str());
         (texts.collect(), &self.status, &self.body, &self.channels)
     }
