@@ -9,7 +9,7 @@ use gateway_core::{
     wire::Side,
 };
 use gateway_protocols::testkit::{
-    FRESH_TOKEN, GOOD_TOKEN, OTHER_TOKEN, Schedule, Script, Step, Subject, World,
+    FRESH_TOKEN, GOOD_TOKEN, OTHER_TOKEN, Schedule, Script, Step, Subject, World, fuzz,
     kubernetes::{Kubernetes, SECRET_DATA, client::*},
     laws, run,
 };
@@ -266,6 +266,23 @@ proptest! {
         let (name, script) = &scripts[which % scripts.len()];
         let result = laws::laws(&SUBJECT, &world().classified(), script, &Schedule::of(choices));
         prop_assert!(result.is_ok(), "{name}: {:?}", result.err());
+    }
+}
+
+proptest! {
+    /// A fuzzer's poor relation, for machines without one.
+    #[test]
+    fn texts_of_any_kind_hold(
+        which in 0u8..4,
+        text in prop_oneof![
+            "/(api|apis/a)/v1(/watch)?(/namespaces/[a-z.]{0,3})?(/[a-z:%.]{0,3}){0,4}([?][a-zA-Z%0-9=&+,]{0,20})?",
+            r#"[{}\[\]":,a-f0-9\\ -]{0,40}"#,
+            r#"\{"kind":"[A-Z][a-z]{0,6}(List)?","(data|items|rows)":(\{"a":"b"\}|\[\{"data":1\}\]|"x")\}"#,
+            ".{0,30}",
+        ],
+    ) {
+        let input = [&[which], text.as_bytes()].concat();
+        prop_assert!(fuzz::kubernetes::parsers(&input).is_ok(), "{which} {text}");
     }
 }
 
