@@ -1,6 +1,6 @@
 //! The transport towards one agent.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use gateway_core::drive::ChannelPeer;
 use gateway_protocols::ssh::{
@@ -73,6 +73,7 @@ pub(super) async fn run(
         pending: Arc::default(),
         // Not a sender that keeps the session from seeing the connection's end.
         events: events.downgrade(),
+        ending: BTreeSet::new(),
     };
     let intake = Intake::new(events);
     let (stream, cut) = Throttled::new(socket, intake.clone());
@@ -116,6 +117,10 @@ struct Gone;
 struct Output {
     pending: Arc<Pending>,
     events: mpsc::WeakSender<Event>,
+    /// Channels whose end of data is held back until it is told how their program ended. OpenSSH's
+    /// client closes a channel as soon as both directions have ended, russh answers a close at
+    /// once, and an exit status behind it would be lost.
+    ending: BTreeSet<ChannelId>,
 }
 
 impl Output {
@@ -136,10 +141,11 @@ impl Output {
         disconnect(handle, String::new()).await
     }
 
-    async fn send(&self, message: Message, handle: &Handle) -> Result<(), Gone> {
+    async fn send(&mut self, message: Message, handle: &Handle) -> Result<(), Gone> {
         let Message { channel, body } = message;
         let Some(id) = self.pending.channel(channel) else {
             // The agent closed it meanwhile.
+            self.ending.remove(&channel);
             return Ok(());
         };
         let sent = match body {
@@ -160,26 +166,46 @@ impl Output {
             Body::ExtendedData { kind, data } => {
                 handle.extended_data(id, kind, data).await.map_err(drop)
             }
-            Body::Eof => handle.eof(id).await,
+            Body::Eof => {
+                self.ending.insert(channel);
+                Ok(())
+            }
             Body::Close => self.close(channel, id, handle).await,
             Body::Success if self.pending.answer_request(channel, true) => Ok(()),
             Body::Success => handle.channel_success(id).await,
             Body::Failure if self.pending.answer_request(channel, false) => Ok(()),
             Body::Failure => handle.channel_failure(id).await,
-            Body::Request { request, .. } => return report(request, handle, id).await,
+            Body::Request { request, .. } => {
+                report(request, handle, id).await?;
+                self.end(channel, id, handle).await
+            }
             Body::Open { .. } => return Ok(unsupported("an agent is asked to open a channel")),
         };
         sent.map_err(|()| Gone)
     }
 
-    /// Closes a channel. russh keeps the agent's own close to itself then: the session hears of it
-    /// from here.
-    async fn close(
-        &self,
+    /// Sends the end of data that was held back.
+    async fn end(
+        &mut self,
         channel: ChannelId,
         id: russh::ChannelId,
         handle: &Handle,
     ) -> Result<(), ()> {
+        match self.ending.remove(&channel) {
+            true => handle.eof(id).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Closes a channel. russh keeps the agent's own close to itself then: the session hears of it
+    /// from here.
+    async fn close(
+        &mut self,
+        channel: ChannelId,
+        id: russh::ChannelId,
+        handle: &Handle,
+    ) -> Result<(), ()> {
+        self.end(channel, id, handle).await?;
         if self.pending.close(channel).is_none() {
             return Ok(());
         }
