@@ -11,6 +11,8 @@ declare -gA client=( # global also when sourced by a function
   [fraud-bot]=b0b0b0b0-0000-4000-8000-000000000002
 )
 children=() pg=''
+# Protocols beside PostgreSQL; each has a script here, with the functions PROTOCOL_start and so on.
+with=()
 
 # ---- Starting and stopping --------------------------------------------------------------------
 
@@ -104,6 +106,7 @@ start_gateway() {
   sed -e "s|@authority@|$authority|; s|@authority_ca@|$authority_ca|; s|@admin_port@|$admin_port|" \
     -e "s|@gateway_port@|$gateway_port|; s|@postgres_port@|$postgres_port|; s|@durability@|${durability:-strict}|" \
     "$root/examples/sample/gateway.toml" >"$dir/gateway.toml"
+  for lane in "${with[@]}"; do "${lane}_configure"; done
   export GATEWAY_CONFIG=$dir/gateway.toml GATEWAY_URL=https://localhost:$admin_port GATEWAY_CA=$dir/tls/ca.crt
   run "$gateway" check || fail 'the configuration is not right'
   rm -f "$dir/gateway.ready.json"
