@@ -6,15 +6,16 @@ use gateway_core::{
     catalogue::Snapshot,
     decision::{Decision, DecisionPoint, Request, Verdict},
     id::{Digest, RuleId, TargetName},
-    mask::{ClassifiedField, Obligations},
-    operation::Operation,
+    mask::{ClassifiedField, Detector, Obligations},
+    operation::{Action, CommandKind, Operation},
     time::Now,
 };
 
 use crate::{
-    decide::{Cache, Engine, Judgement, classified},
+    decide::{Cache, Engine, Given, Judgement, classified},
     language::{
-        Agent, Agents, BundleError, BundleErrors, Classes, Rule, Source, parse, schema_text,
+        Agent, Agents, BundleError, BundleErrors, Classes, Commands, Rule, Source, detector_of,
+        fields_of, parse, schema_text,
     },
     mask::{Classification, ClassifyError, MaskKey, classify},
 };
@@ -24,7 +25,12 @@ const FILES_MAX: usize = 1024;
 /// Largest file, bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Files beside `*.cedar` that belong to a bundle.
-const NAMED_FILES: [&str; 3] = ["agents.toml", "classification.toml", "gateway.cedarschema"];
+const NAMED_FILES: [&str; 4] = [
+    "agents.toml",
+    "classification.toml",
+    "commands.toml",
+    "gateway.cedarschema",
+];
 
 /// The files of a bundle, by name: what its digest covers.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +38,7 @@ pub struct BundleFiles(BTreeMap<String, Arc<str>>);
 
 impl BundleFiles {
     /// Takes files that were read elsewhere. Names other than `*.cedar`, `agents.toml`,
-    /// `classification.toml` and `gateway.cedarschema` are left out.
+    /// `classification.toml`, `commands.toml` and `gateway.cedarschema` are left out.
     pub fn new(files: impl IntoIterator<Item = (String, String)>) -> Self {
         Self(
             files
@@ -146,6 +152,7 @@ pub struct Bundle {
     engine: Engine,
     agents: Agents,
     classes: Classes,
+    commands: Commands,
     cache: Cache,
 }
 
@@ -172,6 +179,7 @@ impl Bundle {
             engine,
             agents: language.agents,
             classes: language.classes,
+            commands: language.commands,
             cache: Cache::default(),
         })
     }
@@ -219,6 +227,14 @@ impl Bundle {
         classify(&self.classes, target, snapshot)
     }
 
+    /// The name of the first template of `commands.toml` that the operation's words fit. Only plain
+    /// command lines have words.
+    #[must_use]
+    pub fn template(&self, operation: &Operation) -> Option<&str> {
+        let name = self.commands.template(operation);
+        (!name.is_empty()).then_some(name)
+    }
+
     /// Number of decisions remembered, for tests.
     #[cfg(test)]
     pub(crate) fn remembered(&self) -> usize {
@@ -226,18 +242,56 @@ impl Bundle {
     }
 
     fn judge(&self, now: Now, request: &Request<'_>, fields: &[ClassifiedField]) -> Arc<Judgement> {
-        let judge = || self.engine.judge(&self.agents, now, request, fields);
+        let judge = || {
+            let given = Given {
+                agents: &self.agents,
+                template: self.commands.template(request.operation),
+                fields,
+            };
+            self.engine.judge(given, now, request)
+        };
         if self.engine.reads.clock {
             Arc::new(judge())
         } else {
             self.cache.get_or(request, fields, judge)
         }
     }
+
+    /// Classified fields that the answer to the operation may hold: those that the protocol knows,
+    /// and those that the classification lists.
+    fn fields(&self, request: &Request<'_>) -> Vec<ClassifiedField> {
+        let Operation::Api(unit) = request.operation else {
+            return Vec::new();
+        };
+        let listed = fields_of(&self.classes.fields, &request.target.name);
+        let mut fields: Vec<_> = unit.classified.iter().chain(listed).cloned().collect();
+        fields.sort();
+        fields.dedup();
+        fields
+    }
+
+    /// What must look through the text that the operation gives out.
+    fn detector(&self, request: &Request<'_>) -> Option<Arc<dyn Detector>> {
+        let is_text = match request.operation {
+            Operation::Command(unit) => match unit.kind {
+                CommandKind::Exec | CommandKind::Shell => true,
+                CommandKind::File => false,
+            },
+            Operation::Api(unit) => unit
+                .effects
+                .iter()
+                .any(|effect| matches!(effect.action, Action::K8sLogs | Action::K8sExec)),
+            Operation::Session(_) | Operation::Sql(_) => false,
+        };
+        is_text
+            .then(|| detector_of(&self.classes.detections, &request.target.name))
+            .flatten()
+    }
 }
 
 impl DecisionPoint for Bundle {
     fn decide(&self, now: Now, request: &Request<'_>) -> Decision {
-        let fields = classified_fields(request.operation);
+        let fields = self.fields(request);
         let judgement = self.judge(now, request, &fields);
         let mut verdict = judgement.verdict.clone();
         let mut obligations = Obligations::default();
@@ -253,6 +307,7 @@ impl DecisionPoint for Bundle {
         (obligations.revealed_fields, obligations.fields) = fields
             .into_iter()
             .partition(|field| judgement.reveal_fields.contains(field));
+        obligations.detector = self.detector(request);
         Decision {
             verdict,
             obligations,
@@ -263,14 +318,6 @@ impl DecisionPoint for Bundle {
 
     fn policy(&self) -> Digest {
         self.digest
-    }
-}
-
-/// Classified fields that the answer to the operation may hold.
-fn classified_fields(operation: &Operation) -> Vec<ClassifiedField> {
-    match operation {
-        Operation::Api(unit) => unit.classified.to_vec(),
-        Operation::Session(_) | Operation::Sql(_) | Operation::Command(_) => Vec::new(),
     }
 }
 

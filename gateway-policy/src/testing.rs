@@ -5,21 +5,28 @@ use std::{net::IpAddr, path::PathBuf, sync::Arc};
 use gateway_core::{
     catalogue::{CatalogueVersion, Relation, Snapshot},
     decision::{Decision, DecisionPoint as _, Request, SessionFacts},
-    id::{AppId, Digest, ObjectId, RuleId, TargetName, TenantId},
+    id::{AppId, ClassName, Digest, ObjectId, RuleId, TargetName, TenantId},
     identity::{Groups, Principal, PrincipalKind},
-    mask::Classified,
+    mask::{Classified, ClassifiedField, FieldStep},
     operation::{
-        Action, Analysis, ClassifiedUse, Effect, Inspection, Object, Operation, Shape, SqlFacts,
-        SqlStage, SqlUnit,
+        Action, Analysis, ApiFacts, ApiResource, ApiUnit, ClassifiedUse, CommandFacts, Effect,
+        Inspection, Object, Operation, Shape, SqlFacts, SqlStage, SqlUnit,
     },
     target::{Durability, Mode, Target},
     time::{Now, Wall},
 };
 
-use crate::{Bundle, BundleErrors, BundleFiles};
+use crate::{
+    Bundle, BundleErrors, BundleFiles,
+    cases::{Analyst, Call},
+};
+
+pub(crate) fn starters() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("starter")
+}
 
 pub(crate) fn starter() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("starter/postgres")
+    starters().join("postgres")
 }
 
 pub(crate) fn catalogue() -> Snapshot {
@@ -172,12 +179,170 @@ pub(crate) fn analysis() -> Analysis {
     }
 }
 
-/// Understands the starter's test statements, and nothing else: product code has a real parser.
-pub(crate) fn toy_analysis(
-    text: &Arc<str>,
-    snapshot: &Snapshot,
-    classified: &Classified,
-) -> Analysis {
+/// Understands what the starters' tests ask for, and nothing else: product code has real parsers.
+pub(crate) struct Toy;
+
+impl Analyst for Toy {
+    fn sql(&self, text: &Arc<str>, snapshot: &Snapshot, classified: &Classified) -> Analysis {
+        toy_analysis(text, snapshot, classified)
+    }
+
+    fn command(&self, line: &str) -> (CommandFacts, Inspection) {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./_-".contains(c);
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let is_plain = words
+            .iter()
+            .all(|word| !word.is_empty() && word.chars().all(plain));
+        let inspection = match line.contains(['$', '`', '*', '?', '\n', '(', '{', '#', '~']) {
+            true => Inspection::Opaque {
+                reason: "the line has an expansion".to_owned(),
+            },
+            false => Inspection::Full,
+        };
+        let facts = CommandFacts {
+            program: words.first().cloned(),
+            argv: is_plain.then_some(words),
+            pty: false,
+        };
+        (facts, inspection)
+    }
+
+    fn api(&self, call: &Call<'_>) -> Result<ApiUnit, String> {
+        toy_call(call)
+    }
+}
+
+/// Reads paths of the form `/api/v1/namespaces/shop/pods/web-0/log?watch=true`, as the wire does.
+fn toy_call(call: &Call<'_>) -> Result<ApiUnit, String> {
+    let (path, query) = call.target.split_once('?').unwrap_or((call.target, ""));
+    if !path.starts_with('/')
+        || path.contains(['%', ';', '\\'])
+        || path.contains("//")
+        || path.contains("/.")
+        || path.ends_with('/')
+    {
+        return Err("the path can be read two ways".to_owned());
+    }
+    let steps: Vec<&str> = path.split('/').skip(1).collect();
+    let (group, rest) = match &steps[..] {
+        ["api", _, rest @ ..] => ("", rest),
+        ["apis", group, _, rest @ ..] => (*group, rest),
+        _ => ("", &[][..]),
+    };
+    let (namespace, rest) = match rest {
+        ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (*namespace, rest),
+        ["namespaces", name] => (*name, rest),
+        rest => ("", rest),
+    };
+    let part = |index: usize| rest.get(index).copied().unwrap_or_default();
+    let (resource, name, subresource) = (part(0), part(1), part(2));
+    let body = call.body.unwrap_or_default();
+    let facts = ApiFacts {
+        method: call.method.to_owned(),
+        dry_run: query.contains("dryRun=All"),
+        privileged: body.contains("\"privileged\":true") || body.contains("hostPath"),
+        command: query
+            .split('&')
+            .filter_map(|pair| pair.strip_prefix("command="))
+            .map(|word| word.replace("%2F", "/").replace('+', " "))
+            .collect(),
+    };
+    if resource.is_empty() {
+        let effect = Effect {
+            action: Action::K8sPath,
+            object: Object::ApiPath {
+                path: path.to_owned(),
+            },
+        };
+        return Ok(toy_unit("get", None, vec![effect], facts));
+    }
+    let verb = match (call.method, name) {
+        ("GET", _) if query.contains("watch=true") => "watch",
+        ("GET", "") => "list",
+        ("GET", _) => "get",
+        ("POST", _) => "create",
+        ("PUT", _) => "update",
+        ("PATCH", _) => "patch",
+        ("DELETE", "") => "deletecollection",
+        ("DELETE", _) => "delete",
+        _ => return Err("the method isn't known".to_owned()),
+    };
+    let writes = !matches!(verb, "get" | "list" | "watch");
+    let own = match subresource {
+        "exec" | "attach" => "k8s.exec".to_owned(),
+        "portforward" | "proxy" => "k8s.tunnel".to_owned(),
+        "log" => "k8s.logs".to_owned(),
+        _ => format!("k8s.{verb}"),
+    };
+    let mut actions = vec![own];
+    let grants = ["rbac.authorization.k8s.io", "admissionregistration.k8s.io"];
+    for (applies, action) in [
+        (resource == "secrets", "k8s.secret"),
+        (writes && grants.contains(&group), "k8s.rbac"),
+        (writes && subresource == "token", "k8s.token"),
+        (writes && facts.privileged, "k8s.privileged"),
+    ] {
+        actions.extend(applies.then(|| action.to_owned()));
+    }
+    let effects = actions.iter().map(|action| Effect {
+        action: *Action::ALL
+            .iter()
+            .find(|known| known.as_str() == action)
+            .expect("action"),
+        object: Object::Resource {
+            group: group.to_owned(),
+            resource: resource.to_owned(),
+            subresource: subresource.to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        },
+    });
+    let resource = ApiResource {
+        group: group.to_owned(),
+        version: "v1".to_owned(),
+        namespace: namespace.to_owned(),
+        resource: resource.to_owned(),
+        subresource: subresource.to_owned(),
+        name: name.to_owned(),
+    };
+    Ok(toy_unit(verb, Some(resource), effects.collect(), facts))
+}
+
+pub(crate) fn toy_unit(
+    verb: &'static str,
+    resource: Option<ApiResource>,
+    effects: Vec<Effect>,
+    facts: ApiFacts,
+) -> ApiUnit {
+    let is_secret = resource.as_ref().is_some_and(|of| of.resource == "secrets");
+    let payload = ["data", "stringData"].map(|key| field(key, "secret"));
+    ApiUnit {
+        verb,
+        resource,
+        text: "…".into(),
+        sensitive: Vec::new(),
+        effects: effects.into(),
+        inspection: Inspection::Full,
+        facts,
+        classified: if is_secret {
+            payload.into()
+        } else {
+            Arc::new([])
+        },
+    }
+}
+
+/// `secrets.<key>.*`.
+pub(crate) fn field(key: &str, class: &str) -> ClassifiedField {
+    ClassifiedField {
+        group: String::new(),
+        resource: "secrets".to_owned(),
+        path: vec![FieldStep::Key(key.to_owned()), FieldStep::Each],
+        class: ClassName::parse(class).expect("class"),
+    }
+}
+
+fn toy_analysis(text: &Arc<str>, snapshot: &Snapshot, classified: &Classified) -> Analysis {
     let words: Vec<&str> = text.split_whitespace().collect();
     let after = |word: &str| {
         let at = words.iter().position(|w| *w == word).expect("keyword");

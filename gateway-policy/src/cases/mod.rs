@@ -1,38 +1,48 @@
-//! Tests of a bundle: what it must say about statements of given agents.
+//! Tests of a bundle: what it must say about what given agents ask for.
 //!
 //! A folder `tests/` within the bundle holds `*.toml` files of this form, and the catalogues they
 //! name, as JSON of [`Snapshot`]:
 //! ```toml
 //! target = "shop"
 //! environment = "prod"
-//! catalogue = "catalogue.json"
+//! catalogue = "catalogue.json"           # only statements need one
+//! protocol = "postgres"                  # the default; or ssh, kubernetes
 //!
 //! [[case]]
 //! name = "an agent's delete waits for a reviewer"
 //! agent = "orders-bot"                   # a name of agents.toml; without it, an unknown agent
 //! roles = ["Gateway.Connect"]
-//! statement = "delete from carts where id = $1"  # without it, the session's opening is decided
+//! statement = "delete from carts where id = $1"  # or one of those below; without any,
+//!                                        # the session's opening is decided
 //! parameters = ["7"]                     # optional: then the execution is decided, not the query
 //! expect = "hold"                        # allow, deny or hold
 //! rules = ["deletes-need-review"]        # these are among the rules that mattered
-//! masked = ["public.customers.email"]    # exactly these classified columns in reach are masked
+//! masked = ["public.customers.email"]    # exactly these classified columns or fields are masked
 //! ```
-//! This crate knows no SQL: whoever runs the cases gives the analysis.
+//! Instead of `statement`: `command = "systemctl status nginx"` (and `pty`), `shell = true`,
+//! `read = "/var/log/syslog"`, `write = "/etc/motd"`, or `request = "GET /api/v1/pods"` with `body`
+//! and `content_type`. `template` is the template of `commands.toml` that a command must fit.
+//!
+//! This crate knows no protocol: whoever runs the cases is their [`Analyst`].
+
+mod operation;
 
 use std::{collections::BTreeSet, fs, net::IpAddr, path::Path, sync::Arc};
 
 use gateway_core::{
     catalogue::Snapshot,
-    decision::{Decision, DecisionPoint, Reason, Request, SessionFacts, Verdict},
-    id::{AppId, Digest, ObjectId, RuleId, TargetName, TenantId},
+    decision::{Decision, DecisionPoint, Denial, Reason, Request, SessionFacts, Verdict},
+    id::{AppId, ObjectId, RuleId, TargetName, TenantId},
     identity::{Groups, Principal, PrincipalKind},
-    mask::Classified,
-    operation::{Analysis, Bindings, Operation, SessionOp, SqlStage, SqlUnit},
+    mask::{Classified, Obligations},
     target::{Durability, Mode, Target},
     time::{Mono, Now, Wall},
 };
 use serde::Deserialize;
 use toml::Spanned;
+
+pub use operation::{Analyst, Call};
+use operation::{Asked, Scene, asked};
 
 use crate::{
     bundle::Bundle,
@@ -43,6 +53,9 @@ use crate::{
 /// Largest file of a test folder, bytes.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
+/// Protocols that a test file may name.
+const PROTOCOLS: [&str; 3] = ["postgres", "ssh", "kubernetes"];
+
 /// Tenant and object of an agent that no bundle lists.
 const UNKNOWN: uuid::Uuid = uuid::Uuid::nil();
 
@@ -52,7 +65,7 @@ pub struct Suite {
     file: String,
     text: Arc<str>,
     target: Target,
-    snapshot: Snapshot,
+    snapshot: Option<Snapshot>,
     cases: Vec<Spanned<Case>>,
 }
 
@@ -61,7 +74,8 @@ pub struct Suite {
 struct File {
     target: Spanned<String>,
     environment: String,
-    catalogue: Spanned<String>,
+    protocol: Option<Spanned<String>>,
+    catalogue: Option<Spanned<String>>,
     #[serde(default)]
     case: Vec<Spanned<Case>>,
 }
@@ -83,6 +97,16 @@ struct Case {
     parameters: Option<Vec<String>>,
     #[serde(default)]
     in_transaction: bool,
+    command: Option<String>,
+    #[serde(default)]
+    pty: bool,
+    #[serde(default)]
+    shell: bool,
+    read: Option<String>,
+    write: Option<String>,
+    request: Option<String>,
+    body: Option<String>,
+    content_type: Option<String>,
     #[serde(default)]
     approved: Vec<String>,
     expect: Expected,
@@ -91,6 +115,7 @@ struct Case {
     #[serde(default)]
     rules: Vec<String>,
     masked: Option<BTreeSet<String>>,
+    template: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -173,18 +198,27 @@ impl Suite {
             .map_err(|e| source.mistake(e.span().unwrap_or(0..0), e.message()))?;
         let target = TargetName::parse(file.target.get_ref())
             .map_err(|error| source.mistake(file.target.span(), error))?;
-        let catalogue = file.catalogue.get_ref();
-        let wrong = |what: String| Box::new(source.mistake(file.catalogue.span(), what));
-        if catalogue.contains(['/', '\\']) {
-            return Err(wrong("the catalogue lies beside the test file".to_owned()));
-        }
-        let json = read_bounded(&folder.join(catalogue)).map_err(|e| wrong(e.to_string()))?;
-        let snapshot =
-            serde_json::from_str(&json).map_err(|e| wrong(format!("{catalogue}: {e}")))?;
+        let snapshot = match &file.catalogue {
+            None => None,
+            Some(named) => {
+                let wrong = |what: String| Box::new(source.mistake(named.span(), what));
+                Some(catalogue(folder, named.get_ref()).map_err(wrong)?)
+            }
+        };
+        let protocol = match &file.protocol {
+            None => "postgres",
+            Some(named) => PROTOCOLS
+                .into_iter()
+                .find(|known| known == named.get_ref())
+                .ok_or_else(|| {
+                    let known = PROTOCOLS.join(", ");
+                    source.mistake(named.span(), format!("unknown protocol; known: {known}"))
+                })?,
+        };
         let target = Target {
             name: target,
             environment: file.environment,
-            protocol: "postgres",
+            protocol,
             mode: Mode::Enforce,
             durability: Durability::Bounded,
             upstream_principal: "gateway".to_owned(),
@@ -211,18 +245,23 @@ impl Suite {
         self.cases.is_empty()
     }
 
-    /// Decides every case under `bundle`, in order. `analyse` says what a statement does.
+    /// Decides every case under `bundle`, in order.
     ///
     /// # Errors
     /// When the bundle's classification contradicts the catalogue.
     pub fn run(
         &self,
         bundle: &Bundle,
-        analyse: impl Fn(&Arc<str>, &Snapshot, &Classified) -> Analysis,
+        analyst: &impl Analyst,
     ) -> Result<Vec<Outcome>, Vec<crate::ClassifyError>> {
-        let classified = bundle
-            .classify(&self.target.name, &self.snapshot)?
-            .classified;
+        let classified = match &self.snapshot {
+            None => Classified::default(),
+            Some(snapshot) => bundle.classify(&self.target.name, snapshot)?.classified,
+        };
+        let scene = Scene {
+            snapshot: self.snapshot.as_ref(),
+            classified: &classified,
+        };
         let target = Target {
             classified: !classified.is_empty(),
             ..self.target.clone()
@@ -231,11 +270,9 @@ impl Suite {
             let at = self.text.get(..case.span().start).unwrap_or_default();
             let line = at.matches('\n').count() + 1;
             let case = case.get_ref();
-            let analyse = |text: &Arc<str>| analyse(text, &self.snapshot, &classified);
-            let decided = decide(bundle, &target, &self.snapshot.database, case, analyse);
-            let (decision, failures) = match decided {
-                Ok(decision) => {
-                    let failures = case.compare(&decision);
+            let (decision, failures) = match decide(bundle, &target, scene, case, analyst) {
+                Ok((decision, template)) => {
+                    let failures = case.compare(&decision, template);
                     (Some(decision), failures)
                 }
                 Err(wrong) => (None, vec![wrong]),
@@ -252,50 +289,29 @@ impl Suite {
     }
 }
 
-/// `Err`: the case itself is wrong.
-fn decide(
-    bundle: &Bundle,
+/// The decision, and the template that the case's command fits. `Err`: the case itself is wrong.
+fn decide<'a>(
+    bundle: &'a Bundle,
     target: &Target,
-    database: &str,
+    scene: Scene<'_>,
     case: &Case,
-    analyse: impl Fn(&Arc<str>) -> Analysis,
-) -> Result<Decision, String> {
+    analyst: &impl Analyst,
+) -> Result<(Decision, Option<&'a str>), String> {
     let approved: Vec<RuleId> = case
         .approved
         .iter()
         .map(|rule| RuleId::parse(rule).map_err(|error| format!("`approved`: {error}")))
         .collect::<Result<_, _>>()?;
-    let operation = match &case.statement {
-        None => Operation::Session(SessionOp::Open {
-            database: Some(database.to_owned()),
-        }),
-        Some(statement) => {
-            let text: Arc<str> = statement.as_str().into();
-            let analysis = Arc::new(analyse(&text));
-            let bindings = case.parameters.as_ref().map(|values| Bindings {
-                digest: Digest::of(b"test"),
-                shown: values.iter().cloned().map(Some).collect(),
-            });
-            let stage = if bindings.is_some() {
-                SqlStage::Execute
-            } else {
-                SqlStage::Query
-            };
-            let in_transaction = case.in_transaction;
-            Operation::Sql(SqlUnit {
-                stage,
-                text,
-                analysis,
-                bindings,
-                in_transaction,
-            })
-        }
-    };
     let now = case.now()?;
     let principal = case.principal(bundle, now)?;
+    let operation = match asked(case, scene, analyst)? {
+        Asked::Operation(operation) => operation,
+        Asked::Refused(denial) => return Ok((refused(bundle, denial), None)),
+    };
+    let database = scene.snapshot.map(|snapshot| snapshot.database.clone());
     let facts = SessionFacts {
         source: case.source.unwrap_or(IpAddr::from([127, 0, 0, 1])),
-        database: database.to_owned(),
+        database: database.unwrap_or_default(),
     };
     let request = Request {
         principal: &principal,
@@ -304,7 +320,17 @@ fn decide(
         facts: &facts,
         approved: &approved,
     };
-    Ok(bundle.decide(now, &request))
+    Ok((bundle.decide(now, &request), bundle.template(&operation)))
+}
+
+/// What the protocol refuses, no rule is asked about.
+fn refused(bundle: &Bundle, denial: Denial) -> Decision {
+    Decision {
+        verdict: Verdict::Deny(denial),
+        obligations: Obligations::default(),
+        rules: Vec::new(),
+        policy: bundle.digest(),
+    }
 }
 
 impl Case {
@@ -366,7 +392,7 @@ impl Case {
         })
     }
 
-    fn compare(&self, decision: &Decision) -> Vec<String> {
+    fn compare(&self, decision: &Decision, template: Option<&str>) -> Vec<String> {
         let mut failures = Vec::new();
         let (verdict, reason, message) = match &decision.verdict {
             Verdict::Allow => (Expected::Allow, None, None),
@@ -401,12 +427,16 @@ impl Case {
                 ));
             }
         }
-        let masked: BTreeSet<String> = decision
-            .obligations
-            .masks
-            .values()
-            .map(|column| column.path())
-            .collect();
+        if let Some(expected) = &self.template
+            && template != Some(expected.as_str())
+        {
+            let got = template.unwrap_or("none");
+            failures.push(format!("expected template `{expected}`, got `{got}`"));
+        }
+        let obligations = &decision.obligations;
+        let columns = obligations.masks.values().map(|column| column.path());
+        let fields = obligations.fields.iter().map(|field| field.name());
+        let masked: BTreeSet<String> = columns.chain(fields).collect();
         if let Some(expected) = &self.masked
             && *expected != masked
         {
@@ -414,6 +444,14 @@ impl Case {
         }
         failures
     }
+}
+
+fn catalogue(folder: &Path, name: &str) -> Result<Snapshot, String> {
+    if name.contains(['/', '\\']) {
+        return Err("the catalogue lies beside the test file".to_owned());
+    }
+    let json = read_bounded(&folder.join(name)).map_err(|error| error.to_string())?;
+    serde_json::from_str(&json).map_err(|error| format!("{name}: {error}"))
 }
 
 fn read_bounded(path: &Path) -> std::io::Result<String> {

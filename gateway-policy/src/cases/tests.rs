@@ -1,26 +1,68 @@
 use super::*;
-use crate::testing::{starter, toy_analysis};
+use crate::testing::{Toy, starter, starters};
 
 #[test]
-fn starter_bundle_passes_its_own_cases() {
-    let bundle = Bundle::load(&starter(), None).unwrap_or_else(|errors| panic!("{errors}"));
-    let suites = Suite::load(&starter()).unwrap_or_else(|errors| panic!("{errors}"));
-    let mut count = 0;
-    for suite in &suites {
-        for outcome in suite
-            .run(&bundle, toy_analysis)
-            .expect("classification fits the catalogue")
-        {
-            assert!(
-                outcome.failures.is_empty(),
-                "{}: {:?}",
-                outcome.name,
-                outcome.failures
-            );
-            count += 1;
+fn starter_bundles_pass_their_own_cases() {
+    for (name, count_min) in [("postgres", 17), ("ssh", 40), ("kubernetes", 40)] {
+        let folder = starters().join(name);
+        let bundle = Bundle::load(&folder, None).unwrap_or_else(|errors| panic!("{errors}"));
+        let suites = Suite::load(&folder).unwrap_or_else(|errors| panic!("{errors}"));
+        let mut count = 0;
+        for suite in &suites {
+            for outcome in suite.run(&bundle, &Toy).expect("classification fits") {
+                let (case, failures) = (&outcome.name, &outcome.failures);
+                assert!(failures.is_empty(), "{name}: {case}: {failures:?}");
+                count += 1;
+            }
         }
+        assert!(count >= count_min, "{name}: {count} cases");
     }
-    assert!(count >= 17, "{count} cases");
+}
+
+#[test]
+fn a_case_asks_for_one_thing_and_statements_need_a_catalogue() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let tests = folder.path().join("tests");
+    std::fs::create_dir(&tests).expect("folder");
+    let text = r#"target = "web"
+environment = "prod"
+protocol = "ssh"
+[[case]]
+name = "two"
+command = "ls"
+shell = true
+expect = "deny"
+[[case]]
+name = "sql"
+statement = "select 1"
+expect = "deny"
+[[case]]
+name = "no path"
+request = "GET"
+expect = "deny"
+[[case]]
+name = "no template"
+command = "ls"
+template = "list"
+expect = "deny"
+"#;
+    std::fs::write(tests.join("a.toml"), text).expect("write");
+    let bundle = crate::testing::bundle("");
+    let suites = Suite::load(folder.path()).unwrap_or_else(|errors| panic!("{errors}"));
+    let outcomes = suites[0].run(&bundle, &Toy).expect("nothing is classified");
+    let failures: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| &outcome.failures[0])
+        .collect();
+    assert_eq!(
+        failures,
+        [
+            "a case asks for one thing",
+            "statements need a `catalogue`",
+            "`request` is a method and a path",
+            "expected template `list`, got `none`"
+        ]
+    );
 }
 
 #[test]
@@ -56,9 +98,7 @@ expect = "allow"
     std::fs::write(tests.join("a.toml"), text).expect("write");
     let bundle = Bundle::load(&starter(), None).expect("starter loads");
     let suites = Suite::load(folder.path()).unwrap_or_else(|errors| panic!("{errors}"));
-    let outcomes = suites[0]
-        .run(&bundle, toy_analysis)
-        .expect("classification fits");
+    let outcomes = suites[0].run(&bundle, &Toy).expect("classification fits");
     assert_eq!(outcomes[0].failures.len(), 5, "{:?}", outcomes[0].failures);
     assert_eq!(
         (outcomes[0].file.as_str(), outcomes[0].line),

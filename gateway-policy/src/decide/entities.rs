@@ -357,6 +357,7 @@ pub(super) fn context(
     reads: Reads,
     now: Now,
     request: &Request<'_>,
+    template: &str,
     approved: bool,
 ) -> Result<Context, String> {
     let mut pairs = vec![
@@ -374,8 +375,8 @@ pub(super) fn context(
     match request.operation {
         Operation::Session(_) => {}
         Operation::Sql(unit) => pairs.extend(sql_facts(unit)),
-        Operation::Command(unit) => pairs.extend(command_facts(unit)),
-        Operation::Api(unit) => pairs.extend(api_facts(unit)),
+        Operation::Command(unit) => pairs.extend(command_facts(unit, template)),
+        Operation::Api(unit) => pairs.extend(api_facts(unit, template)),
     }
     Context::from_pairs(
         pairs
@@ -404,18 +405,19 @@ fn sql_facts(unit: &SqlUnit) -> Pairs {
     pairs
 }
 
-fn command_facts(unit: &CommandUnit) -> Pairs {
+fn command_facts(unit: &CommandUnit, template: &str) -> Pairs {
     let facts = &unit.facts;
     vec![
         ("kind", text(kind(unit.kind))),
         ("command", text(command_line(unit))),
         ("program", text(facts.program.as_deref().unwrap_or(""))),
+        ("template", text(template)),
         ("plain", Value::new_bool(facts.argv.is_some())),
         ("pty", Value::new_bool(facts.pty)),
     ]
 }
 
-fn api_facts(unit: &ApiUnit) -> Pairs {
+fn api_facts(unit: &ApiUnit, template: &str) -> Pairs {
     let facts = &unit.facts;
     vec![
         ("verb", text(unit.verb)),
@@ -427,6 +429,7 @@ fn api_facts(unit: &ApiUnit) -> Pairs {
             "program",
             text(facts.command.first().map_or("", String::as_str)),
         ),
+        ("template", text(template)),
     ]
 }
 

@@ -60,7 +60,7 @@ impl Index {
     /// The sets that hold every policy which can match.
     pub(super) fn candidates<'a>(
         &'a self,
-        world: &World,
+        world: &World<'_>,
         resource: &EntityUid,
     ) -> Vec<&'a PolicySet> {
         let principals = world.at_or_above(&world.principal);

@@ -58,6 +58,16 @@ struct Slice {
     forbids_groups: bool,
 }
 
+/// What a judgement goes by beside rules and request.
+#[derive(Clone, Copy)]
+pub(crate) struct Given<'a> {
+    pub(crate) agents: &'a Agents,
+    /// The template that the operation's words fit; empty for none.
+    pub(crate) template: &'a str,
+    /// Classified fields that the answer may hold.
+    pub(crate) fields: &'a [ClassifiedField],
+}
+
 /// What was decided, before masks.
 #[derive(Clone, Debug)]
 pub(crate) struct Judgement {
@@ -143,16 +153,9 @@ impl Engine {
         self.rules.get(id.as_str())
     }
 
-    /// Judges one request, whose answer may hold `fields`. Total: whatever fails is a denial, and
-    /// reveals nothing.
-    pub(crate) fn judge(
-        &self,
-        agents: &Agents,
-        now: Now,
-        request: &Request<'_>,
-        fields: &[ClassifiedField],
-    ) -> Judgement {
-        match self.try_judge(agents, now, request, fields) {
+    /// Judges one request. Total: whatever fails is a denial, and reveals nothing.
+    pub(crate) fn judge(&self, given: Given<'_>, now: Now, request: &Request<'_>) -> Judgement {
+        match self.try_judge(given, now, request) {
             Ok(judgement) => judgement,
             Err(reason) => Judgement {
                 verdict: Verdict::Deny(
@@ -169,14 +172,13 @@ impl Engine {
     /// `Err` holds what failed, in words.
     fn try_judge(
         &self,
-        agents: &Agents,
+        given: Given<'_>,
         now: Now,
         request: &Request<'_>,
-        fields: &[ClassifiedField],
     ) -> Result<Judgement, String> {
         let effects = effects(request.operation);
         let columns = classified(request.operation).map_or(&[][..], |used| &used.columns);
-        let world = World::new(self, agents, now, request, &effects, (columns, fields))?;
+        let world = World::new(self, given, now, request, &effects, columns)?;
 
         let mut rules = BTreeSet::new();
         let mut refusals = Refusals::default();
@@ -212,7 +214,7 @@ impl Engine {
             }
         }
         let mut reveal_fields = BTreeSet::new();
-        for field in fields {
+        for field in given.fields {
             if reveals(&self.vocabulary.field(request, field))? {
                 reveal_fields.insert(field.clone());
             }
@@ -224,7 +226,7 @@ impl Engine {
             }
             None => {
                 rules.extend(holds.iter().cloned());
-                self.hold(agents, request, &effects, &holds)
+                self.hold(given.agents, request, &effects, &holds)
             }
         };
         Ok(Judgement {
@@ -239,7 +241,7 @@ impl Engine {
     /// effect that approval would permit: nobody is asked about what nobody may do.
     fn rule_on(
         &self,
-        world: &World,
+        world: &World<'_>,
         effect: &Effect,
         request: &Request<'_>,
     ) -> Result<(Ruling, Vec<RuleId>), String> {
@@ -268,11 +270,17 @@ impl Engine {
         if !others.is_empty() {
             return Ok((Ruling::Forbidden(others), Vec::new()));
         }
-        let approved = entities::context(self.reads, world.now, request, true)?;
+        let approved = entities::context(self.reads, world.now, request, world.template, true)?;
         Ok((self.ask(slice, world, &resource, &approved), holds))
     }
 
-    fn ask(&self, slice: &Slice, world: &World, resource: &EntityUid, context: &Context) -> Ruling {
+    fn ask(
+        &self,
+        slice: &Slice,
+        world: &World<'_>,
+        resource: &EntityUid,
+        context: &Context,
+    ) -> Ruling {
         if world.groups_unknown && slice.forbids_groups {
             return Ruling::Failed(
                 "the token has too many groups to list, and a rule forbids by group".to_owned(),
@@ -426,25 +434,26 @@ fn may_match(policy: &Policy, action: &EntityUid, group: Option<&EntityUid>) -> 
 }
 
 /// What Cedar evaluates against: one for all effects of a request.
-struct World {
+struct World<'a> {
     principal: EntityUid,
     entities: Entities,
     unapproved: Context,
     now: Now,
+    template: &'a str,
     groups_unknown: bool,
 }
 
-impl World {
+impl<'a> World<'a> {
     fn new(
         engine: &Engine,
-        agents: &Agents,
+        given: Given<'a>,
         now: Now,
         request: &Request<'_>,
         effects: &[Effect],
-        (columns, fields): (&[Arc<ClassifiedColumn>], &[ClassifiedField]),
+        columns: &[Arc<ClassifiedColumn>],
     ) -> Result<Self, String> {
         let vocabulary = &engine.vocabulary;
-        let agent = agents.find(request.principal);
+        let agent = given.agents.find(request.principal);
         let principal = vocabulary.principal_entity(request.principal, agent)?;
         let uid = principal.uid();
         let mut entities = vec![principal];
@@ -457,26 +466,27 @@ impl World {
         for object in objects {
             entities.push(vocabulary.object_entity(request, object)?);
         }
-        if !columns.is_empty() || !fields.is_empty() {
+        if !columns.is_empty() || !given.fields.is_empty() {
             entities.push(engine.reveal.entity.clone());
         }
         for column in columns {
             entities.push(vocabulary.column_entity(request, column)?);
         }
-        for field in fields {
+        for field in given.fields {
             entities.push(vocabulary.field_entity(request, field)?);
         }
         Ok(Self {
             principal: uid,
             entities: Entities::from_entities(entities, None).map_err(|e| e.to_string())?,
-            unapproved: entities::context(engine.reads, now, request, false)?,
+            unapproved: entities::context(engine.reads, now, request, given.template, false)?,
             now,
+            template: given.template,
             groups_unknown: matches!(request.principal.groups, Groups::Overage),
         })
     }
 }
 
-impl World {
+impl World<'_> {
     /// An entity and everything above it.
     fn at_or_above<'a>(&'a self, uid: &'a EntityUid) -> Vec<&'a EntityUid> {
         std::iter::once(uid)

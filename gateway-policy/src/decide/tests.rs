@@ -12,6 +12,7 @@ use crate::{
     testing::{AGENTS, Asked, analysis, bundle, catalogue, files, sql, table, unit},
 };
 
+mod families;
 mod random;
 
 const ALL: &str = "@id(\"all\") permit (principal, action, resource);\n";

@@ -1,4 +1,4 @@
-//! `classification.toml`: which columns belong to which class, and how each class is masked.
+//! `classification.toml`: what belongs to which class, and how each class is masked.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -6,7 +6,10 @@ use gateway_core::id::ClassName;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::error::{BundleError, Source, suggest};
+use super::{
+    error::{BundleError, Source, suggest},
+    fields::{self, DetectEntry, DetectionRule, FieldEntry, FieldRule},
+};
 use crate::mask::{Interval, MaskKey, Method};
 
 /// The file's name within a bundle.
@@ -33,6 +36,38 @@ pub(crate) struct Classes {
     pub(crate) methods: BTreeMap<ClassName, Arc<Method>>,
     /// Which columns belong to which class.
     pub(crate) entries: Vec<Entry>,
+    /// Which fields of APIs belong to which class.
+    pub(crate) fields: Vec<FieldRule>,
+    /// What is looked for in text.
+    pub(crate) detections: Vec<DetectionRule>,
+}
+
+/// The classes that a file defines.
+pub(super) struct ClassTable<'a> {
+    names: Vec<&'a str>,
+    methods: &'a BTreeMap<ClassName, Arc<Method>>,
+}
+
+impl ClassTable<'_> {
+    /// The class that an entry names, or a mistake.
+    pub(super) fn find(
+        &self,
+        source: Source<'_>,
+        named: &Spanned<String>,
+        mistakes: &mut Vec<BundleError>,
+    ) -> Option<ClassName> {
+        let name = named.get_ref();
+        if !self.names.contains(&name.as_str()) {
+            let help = suggest(name, self.names.iter().copied());
+            let mistake = source.mistake(named.span(), format!("unknown class `{name}`"));
+            mistakes.push(mistake.with_help(help));
+        }
+        ClassName::parse(name).ok()
+    }
+
+    pub(super) fn method(&self, class: &ClassName) -> Option<&Arc<Method>> {
+        self.methods.get(class)
+    }
 }
 
 /// One `[[column]]`.
@@ -102,6 +137,10 @@ struct File {
     class: BTreeMap<String, ClassEntry>,
     #[serde(default)]
     column: Vec<ColumnEntry>,
+    #[serde(default)]
+    field: Vec<FieldEntry>,
+    #[serde(default)]
+    detect: Vec<DetectEntry>,
 }
 
 #[derive(Deserialize)]
@@ -143,7 +182,7 @@ pub(crate) fn parse(
             return Classes::default();
         }
     };
-    let mut classes = Classes::default();
+    let mut methods = BTreeMap::new();
     for (name, entry) in &file.class {
         let span = entry.mask.span();
         let class = match ClassName::parse(name) {
@@ -155,21 +194,20 @@ pub(crate) fn parse(
         };
         match method(entry.mask.get_ref(), &class, key) {
             Ok(method) => {
-                classes.methods.insert(class, Arc::new(method));
+                methods.insert(class, Arc::new(method));
             }
             Err((message, help)) => {
                 mistakes.push(source.mistake(span, message).with_help(help));
             }
         }
     }
+    let table = ClassTable {
+        names: file.class.keys().map(String::as_str).collect(),
+        methods: &methods,
+    };
+    let mut entries = Vec::new();
     for column in file.column {
-        let class_span = column.class.span();
-        let class = column.class.into_inner();
-        if !file.class.contains_key(&class) {
-            let help = suggest(&class, file.class.keys().map(String::as_str));
-            let mistake = source.mistake(class_span.clone(), format!("unknown class `{class}`"));
-            mistakes.push(mistake.with_help(help));
-        }
+        let class = table.find(source, &column.class, mistakes);
         let name_span = column.name.span();
         let Ok(name) = <[String; 3]>::try_from(column.name.into_inner()) else {
             let mistake =
@@ -177,17 +215,22 @@ pub(crate) fn parse(
             mistakes.push(mistake.with_help(Some("`*` stands for any characters in a part")));
             continue;
         };
-        let Ok(class) = ClassName::parse(&class) else {
+        let Some(class) = class else {
             continue;
         };
-        classes.entries.push(Entry {
+        entries.push(Entry {
             target: Pattern::new(column.target),
             name: name.map(Pattern::new),
             class,
-            place: source.file_and_line(class_span.start),
+            place: source.file_and_line(column.class.span().start),
         });
     }
-    classes
+    Classes {
+        fields: fields::fields(source, file.field, &table, mistakes),
+        detections: fields::detections(source, file.detect, &table, mistakes),
+        entries,
+        methods,
+    }
 }
 
 type Refusal = (String, Option<String>);

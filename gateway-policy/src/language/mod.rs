@@ -2,7 +2,9 @@
 
 mod agents;
 mod classification;
+mod commands;
 mod error;
+mod fields;
 mod rules;
 mod schema;
 
@@ -13,8 +15,10 @@ use cedar_policy::{Schema, Validator};
 pub use agents::Agent;
 pub(crate) use agents::Agents;
 pub(crate) use classification::{Classes, Entry};
+pub(crate) use commands::Commands;
 pub(crate) use error::Source;
 pub use error::{BundleError, BundleErrors};
+pub(crate) use fields::{detector_of, fields_of};
 pub use rules::{HoldTerms, Rule};
 pub(crate) use rules::{ParsedRule, Reads};
 pub use schema::schema_text;
@@ -30,6 +34,7 @@ pub(crate) struct Language {
     pub(crate) rules: Vec<ParsedRule>,
     pub(crate) agents: Agents,
     pub(crate) classes: Classes,
+    pub(crate) commands: Commands,
 }
 
 /// Parses and checks all files.
@@ -46,10 +51,12 @@ pub(crate) fn parse(files: &BundleFiles, key: Option<&MaskKey>) -> Result<Langua
     let mut rules = Vec::new();
     let mut agents = Agents::default();
     let mut classes = Classes::default();
+    let mut commands = Commands::default();
     for source in files.sources() {
         match source.name {
             agents::FILE => agents = agents::parse(source, &mut mistakes),
             classification::FILE => classes = classification::parse(source, key, &mut mistakes),
+            commands::FILE => commands = commands::parse(source, &mut mistakes),
             SCHEMA_FILE if **source.text != *schema => {
                 let mistake = BundleError::of_file(SCHEMA_FILE, "isn't this gateway's schema");
                 mistakes
@@ -68,6 +75,7 @@ pub(crate) fn parse(files: &BundleFiles, key: Option<&MaskKey>) -> Result<Langua
         rules,
         agents,
         classes,
+        commands,
     })
 }
 

@@ -187,6 +187,51 @@ fn mistakes_in_the_classification_are_refused_with_their_place() {
 }
 
 #[test]
+fn mistakes_in_fields_and_detections_are_refused_with_their_place() {
+    let classes = "class.a.mask = { method = \"redact\" }\nclass.n.mask = { method = \"null\" }\n";
+    let field = |resource: &str, path: &str| {
+        format!(
+            "[[field]]\ntarget = \"*\"\nresource = \"{resource}\"\npath = {path}\nclass = \"a\"\n"
+        )
+    };
+    let detect = |kind: &str, class: &str| {
+        format!("[[detect]]\ntarget = \"*\"\nkind = \"{kind}\"\nclass = \"{class}\"\n")
+    };
+    for (text, says) in [
+        (field("", "[\"x\"]"), "5:12: `resource` is the plural name"),
+        (
+            field("pods/log", "[\"x\"]"),
+            "5:12: `resource` is the plural name",
+        ),
+        (field("pods", "[]"), "6:8: `path` has 1 to 16 steps"),
+        (
+            field("pods", "[\"a\", \"\"]"),
+            "6:8: `path` has 1 to 16 steps",
+        ),
+        (
+            field("pods", "[\"x\"]").replace("\"a\"", "\"b\""),
+            "7:9: unknown class `b`",
+        ),
+        (detect("card_nmber", "a"), "5:8: unknown kind `card_nmber`"),
+        (detect("ssn", "a"), "5:8: unknown kind `ssn`"),
+        (detect("iban", "b"), "6:9: unknown class `b`"),
+        (
+            detect("iban", "n"),
+            "6:9: method `null` of class `n` can't mask",
+        ),
+        (
+            field("pods", "[\"x\"]").repeat(257),
+            "257 of `[[field]]`; at most 256",
+        ),
+    ] {
+        let errors =
+            files(&[("classification.toml", &format!("{classes}{text}"))]).expect_err(says);
+        let first = errors.iter().next().expect("one").to_string();
+        assert!(first.contains(says), "{first}");
+    }
+}
+
+#[test]
 fn digest_depends_on_names_and_content_of_what_decides() {
     let digest = |files: &[(&str, &str)]| {
         BundleFiles::new(

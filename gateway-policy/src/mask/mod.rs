@@ -2,6 +2,7 @@
 
 mod classify;
 mod date;
+mod detect;
 mod transform;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use gateway_core::id::ClassName;
 pub(crate) use classify::classify;
 pub use classify::{Classification, ClassifyError, UnmatchedEntry};
 pub(crate) use date::Civil;
+pub(crate) use detect::{DataKind, Detection, Detectors};
 
 /// Key of the keyed methods. Whoever holds it can confirm guesses: keep it as a secret.
 #[derive(Clone)]
@@ -108,6 +110,11 @@ impl Method {
             Self::Truncate(_) => matches!(kind, Kind::Date | Kind::Timestamp | Kind::TimestampTz),
             Self::Bucket(_) => matches!(kind, Kind::Int2 | Kind::Int4 | Kind::Int8),
         }
+    }
+
+    /// Whether it makes text of text, so that nothing in a stream goes missing.
+    pub(crate) const fn fits_streams(&self) -> bool {
+        self.fits(Kind::Text) && !matches!(self, Self::Null)
     }
 
     /// Kinds it fits, in words.

@@ -3,11 +3,15 @@
 use gateway_core::{
     id::{AppId, ClassName, ObjectId, TargetName},
     mask::ClassifiedColumn,
-    operation::{Analysis, SessionOp, Shape, SqlFacts, SqlStage, SqlUnit},
+    operation::{
+        Analysis, ApiFacts, ApiResource, ApiUnit, CommandFacts, CommandKind, CommandUnit,
+        SessionOp, Shape, SqlFacts, SqlStage, SqlUnit,
+    },
 };
 use proptest::prelude::*;
 
 use super::*;
+use crate::testing::{field, toy_unit};
 
 /// Rules that read everything a cached bundle may read.
 const CURIOUS: &str = r#"
@@ -22,6 +26,11 @@ const CURIOUS: &str = r#"
 @id("facts") forbid (principal, action in [Action::"sql.read", Action::"sql.write"], resource)
 when { context.where_is_constant || !context.has_where || context.statement_count > 2 || context.in_transaction || context.read_only || (context has limit && context.limit > 5) || context.stage == "prepare" };
 @id("held") @hold("reviewers") forbid (principal, action == Action::"sql.delete", resource) unless { context.approved };
+@id("command") permit (principal, action == Action::"ssh.exec", resource) when { context.template == "status" || (context.plain && context.command == "ls" && context.program == "ls" && !context.pty) };
+@id("folder") permit (principal, action in Action::"ssh.transfer", resource is Path) when { resource in Path::"shop/var/log" && context.kind == "file" };
+@id("api") permit (principal, action in [Action::"k8s.read", Action::"k8s.secret", Action::"k8s.exec"], resource) when { resource.resource == "secrets" && resource.group == "" && resource.subresource == "" && resource.name != "b" && context.verb == "get" && context.method == "GET" && !context.dry_run && !context.privileged && context.command != "a b" };
+@id("namespace") forbid (principal, action in Action::"k8s.read", resource in Namespace::"shop/b");
+@id("fields") permit (principal, action == Action::"reveal", resource is Field) when { resource.path == "data.*" && resource.class == "secret" && resource.namespace == "a" && resource.name == "a" && resource.group == "" };
 @id("reveal") permit (principal, action == Action::"reveal", resource) when { resource.class == "email" && resource.name == "email" && context has stage && context.stage == "execute" };
 "#;
 
@@ -35,6 +44,7 @@ prop_compose! {
         opaque in prop::option::of("[ab]"),
         taken in prop::collection::vec(any::<bool>(), columns.len()),
         session in prop::option::weighted(0.2, prop::option::of("[so]hop")),
+        other in prop::option::weighted(0.5, any_other()),
         approved: bool,
     ) -> Asked {
         let objects = [table("orders"), table("carts"), Object::Target];
@@ -45,6 +55,7 @@ prop_compose! {
             SqlStage::Execute,
         ][usize::from(stage)];
         let operation = match session {
+            _ if other.is_some() => other.expect("is some"),
             Some(database) => Operation::Session(SessionOp::Open { database }),
             None => {
                 let effects = effects.into_iter().map(|(object, action)| Effect { action: actions[action], object: objects[object].clone() });
@@ -89,6 +100,102 @@ prop_compose! {
             asked.target.environment = "dev".to_owned();
         }
         if approved { asked.approved(&["held"]) } else { asked }
+    }
+}
+
+/// Commands, files and API calls.
+fn any_other() -> impl Strategy<Value = Operation> {
+    let command = (
+        0_u8..3,
+        "(ls|ls -l|status a|\\$x)",
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+    );
+    let command = command.prop_map(|(kind, text, plain, pty, opaque)| {
+        let (kind, action, object) = match kind {
+            0 => (CommandKind::Exec, Action::SshExec, Object::Target),
+            1 => (CommandKind::Shell, Action::SshShell, Object::Target),
+            _ => (CommandKind::File, Action::SshRead, path("/var/log/x")),
+        };
+        Operation::Command(CommandUnit {
+            kind,
+            effects: std::sync::Arc::new([Effect { action, object }]),
+            inspection: match opaque {
+                true => Inspection::Opaque {
+                    reason: text.clone(),
+                },
+                false => Inspection::Full,
+            },
+            facts: CommandFacts {
+                argv: plain.then(|| text.split(' ').map(str::to_owned).collect()),
+                program: plain.then(|| text.clone()),
+                pty,
+            },
+            text: text.into(),
+        })
+    });
+    let part = || "(|a|b|secrets)";
+    let call = (
+        part(),
+        part(),
+        part(),
+        part(),
+        part(),
+        0_u8..3,
+        any::<(bool, bool, bool)>(),
+    );
+    let call = call.prop_map(
+        |(
+            group,
+            resource,
+            subresource,
+            namespace,
+            name,
+            action,
+            (dry_run, privileged, command),
+        )| {
+            let object = Object::Resource {
+                group: group.clone(),
+                resource: resource.clone(),
+                subresource: subresource.clone(),
+                namespace: namespace.clone(),
+                name: name.clone(),
+            };
+            let action = [Action::K8sGet, Action::K8sSecret, Action::K8sExec][usize::from(action)];
+            let version = "v1".to_owned();
+            let resource = ApiResource {
+                group,
+                version,
+                namespace,
+                resource,
+                subresource,
+                name,
+            };
+            let facts = ApiFacts {
+                method: "GET".to_owned(),
+                dry_run,
+                privileged,
+                command: if command {
+                    vec!["a".to_owned(), "b".to_owned()]
+                } else {
+                    Vec::new()
+                },
+            };
+            Operation::Api(toy_unit(
+                "get",
+                Some(resource),
+                vec![Effect { action, object }],
+                facts,
+            ))
+        },
+    );
+    prop_oneof![command, call]
+}
+
+fn path(path: &str) -> Object {
+    Object::Path {
+        path: path.to_owned(),
     }
 }
 
@@ -200,6 +307,11 @@ fn neighbours(asked: &Asked) -> Vec<Asked> {
             }
         }
     }
+    changes.extend(
+        others(&asked.operation).into_iter().map(|operation| {
+            Box::new(move |a: &mut Asked| a.operation = operation.clone()) as Change
+        }),
+    );
     changes
         .iter()
         .map(|change| {
@@ -208,6 +320,72 @@ fn neighbours(asked: &Asked) -> Vec<Asked> {
             neighbour
         })
         .collect()
+}
+
+/// The command or call with one fact changed, once for each.
+fn others(operation: &Operation) -> Vec<Operation> {
+    let effect = |action, object| std::sync::Arc::new([Effect { action, object }]);
+    let opaque = || Inspection::Opaque {
+        reason: "other".to_owned(),
+    };
+    match operation {
+        Operation::Session(_) | Operation::Sql(_) => Vec::new(),
+        Operation::Command(unit) => {
+            let with = |change: &dyn Fn(&mut CommandUnit)| {
+                let mut unit = unit.clone();
+                change(&mut unit);
+                Operation::Command(unit)
+            };
+            let mut others = vec![
+                with(&|u| u.facts.argv = Some(vec!["x".to_owned(), String::new()])),
+                with(&|u| u.facts.program = Some("x".to_owned())),
+                with(&|u| u.facts.pty = !u.facts.pty),
+                with(&|u| u.inspection = opaque()),
+                with(&|u| u.effects = effect(Action::SshRead, path("/var/log/y"))),
+                with(&|u| u.effects = effect(Action::SshWrite, path("/var/log/x"))),
+                with(&|u| {
+                    u.kind = match u.kind {
+                        CommandKind::Exec => CommandKind::Shell,
+                        CommandKind::Shell => CommandKind::File,
+                        CommandKind::File => CommandKind::Exec,
+                    }
+                }),
+            ];
+            if unit.kind == CommandKind::Exec {
+                others.push(with(&|u| u.text = "other".into()));
+            }
+            others
+        }
+        Operation::Api(unit) => {
+            let with = |change: &dyn Fn(&mut ApiUnit)| {
+                let mut unit = unit.clone();
+                change(&mut unit);
+                Operation::Api(unit)
+            };
+            let named = |change: &dyn Fn(&mut ApiResource)| {
+                with(&|u| u.resource.iter_mut().for_each(change))
+            };
+            let classified = |field: ClassifiedField| {
+                with(&|u: &mut ApiUnit| u.classified = std::sync::Arc::new([field.clone()]))
+            };
+            vec![
+                with(&|u| u.verb = "list"),
+                with(&|u| u.resource = None),
+                named(&|r| r.group.push('x')),
+                named(&|r| r.resource.push('x')),
+                named(&|r| r.namespace.push('x')),
+                named(&|r| r.name.push('x')),
+                with(&|u| u.facts.method.push('x')),
+                with(&|u| u.facts.dry_run = !u.facts.dry_run),
+                with(&|u| u.facts.privileged = !u.facts.privileged),
+                with(&|u| u.facts.command.push(String::new())),
+                with(&|u| u.inspection = opaque()),
+                with(&|u| u.effects = effect(Action::K8sGet, path("/x"))),
+                classified(field("other", "secret")),
+                classified(field("data", "other")),
+            ]
+        }
+    }
 }
 
 proptest! {
