@@ -160,9 +160,10 @@ impl Handler for AgentHandler {
         offer: PublicKeyOffer<'_>,
     ) -> Result<Auth, Error> {
         // Whether it is certified isn't told before the signature.
-        match super::algorithms::KEYS.contains(offer.algorithm) {
-            true => Ok(Auth::Accept),
-            false => Ok(Auth::reject()),
+        if super::algorithms::KEYS.contains(offer.algorithm) {
+            Ok(Auth::Accept)
+        } else {
+            Ok(Auth::reject())
         }
     }
 

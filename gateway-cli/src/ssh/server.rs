@@ -179,7 +179,7 @@ impl Output {
                 report(request, handle, id).await?;
                 self.end(channel, id, handle).await
             }
-            Body::Open { .. } => return Ok(unsupported("an agent is asked to open a channel")),
+            Body::Open { .. } => return unsupported("an agent is asked to open a channel"),
         };
         sent.map_err(|()| Gone)
     }
@@ -191,10 +191,10 @@ impl Output {
         id: russh::ChannelId,
         handle: &Handle,
     ) -> Result<(), ()> {
-        match self.ending.remove(&channel) {
-            true => handle.eof(id).await,
-            false => Ok(()),
+        if self.ending.remove(&channel) {
+            handle.eof(id).await?;
         }
+        Ok(())
     }
 
     /// Closes a channel. russh keeps the agent's own close to itself then: the session hears of it
@@ -246,12 +246,13 @@ async fn report(request: Request, handle: &Handle, id: russh::ChannelId) -> Resu
         | Request::Subsystem(_)
         | Request::WindowChange(_)
         | Request::Signal(_)
-        | Request::Other { .. } => return Ok(unsupported("an agent is asked what servers are")),
+        | Request::Other { .. } => return unsupported("an agent is asked what servers are"),
     };
     sent.map_err(|()| Gone)
 }
 
 /// The session never says this; if it did, saying nothing to the agent is safe.
-fn unsupported(what: &'static str) {
+fn unsupported(what: &'static str) -> Result<(), Gone> {
     tracing::error!(what, "a command can't be carried out");
+    Ok(())
 }

@@ -16,4 +16,5 @@ mod evidence;
 mod holds;
 mod lifecycle;
 mod psql;
+mod ssh;
 mod support;

@@ -46,13 +46,8 @@ impl Settings {
         // Only our own server knows this password; see `free_port`.
         write_private(&dir.join("shop.password"), PASSWORD);
         let base = format!(
-            "[entra]\nauthority = \"{}\"\nca_file = \"{}\"\ntenants = [\"{TENANT}\"]\naudiences = [\"{AUDIENCE}\"]\n\
-             [tls]\ncertificate = \"{}\"\nkey = \"{}\"\n\
-             [[listener]]\naddress = \"127.0.0.1:0\"\n",
-            issuer.authority,
-            issuer.ca.display(),
-            authority.certificate.display(),
-            authority.key.display(),
+            "{}[[listener]]\naddress = \"127.0.0.1:0\"\n",
+            entra(authority, issuer)
         );
         Self {
             dir: dir.to_owned(),
@@ -91,12 +86,18 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) fn start(settings: Settings) -> Self {
-        std::fs::write(settings.dir.join("gateway.toml"), settings.toml()).unwrap();
-        let (server, ready) = launch(&settings.dir);
+        let toml = settings.toml();
+        Self::start_with(settings.dir, &toml)
+    }
+
+    /// A gateway with this configuration, its files in `dir`.
+    pub(crate) fn start_with(dir: PathBuf, toml: &str) -> Self {
+        std::fs::write(dir.join("gateway.toml"), toml).unwrap();
+        let (server, ready) = launch(&dir);
         Self {
             server,
-            ca: settings.dir.join("ca.pem"),
-            dir: settings.dir,
+            ca: dir.join("ca.pem"),
+            dir,
             ready,
         }
     }
@@ -211,7 +212,20 @@ fn launch(dir: &Path) -> (Server, Value) {
     (server, found)
 }
 
-fn agents() -> String {
+/// `[entra]` and `[tls]` of a configuration.
+pub(super) fn entra(authority: &Authority, issuer: &Issuer) -> String {
+    format!(
+        "[entra]\nauthority = \"{}\"\nca_file = \"{}\"\ntenants = [\"{TENANT}\"]\naudiences = [\"{AUDIENCE}\"]\n\
+         [tls]\ncertificate = \"{}\"\nkey = \"{}\"\n",
+        issuer.authority,
+        issuer.ca.display(),
+        authority.certificate.display(),
+        authority.key.display(),
+    )
+}
+
+/// What `agents.toml` says of every agent that is listed.
+pub(super) fn agents() -> String {
     let listed = Agent::ALL
         .into_iter()
         .filter(|agent| !matches!(agent, Agent::Unlisted));

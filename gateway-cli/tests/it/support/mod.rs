@@ -11,6 +11,8 @@ mod gateway;
 mod issuer;
 mod postgres;
 mod process;
+pub(crate) mod ssh;
+mod sshd;
 pub(crate) mod wire;
 
 use std::{

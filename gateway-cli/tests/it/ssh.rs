@@ -1,0 +1,7 @@
+//! OpenSSH's clients and others through the gateway to a real sshd.
+
+mod clients;
+mod files;
+mod login;
+mod programs;
+mod refusals;
