@@ -284,6 +284,8 @@ mod tests {
         for file in [
             "gateway.cedarschema",
             "starter/postgres/gateway.cedarschema",
+            "starter/ssh/gateway.cedarschema",
+            "starter/kubernetes/gateway.cedarschema",
         ] {
             let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
             if std::env::var_os("UPDATE_SCHEMA").is_some() {
