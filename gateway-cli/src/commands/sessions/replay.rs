@@ -32,7 +32,7 @@ const TITLE_CHARS_MAX: usize = 200;
 
 /// What passed.
 #[derive(Debug, Args)]
-pub(super) struct ReplayArgs {
+pub(in crate::commands) struct ReplayArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// The session's id.
