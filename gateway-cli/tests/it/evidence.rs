@@ -1,6 +1,6 @@
 //! What is left of sessions.
 
-use crate::support::{Agent, World};
+use crate::support::{Agent, World, ssh::SshWorld};
 
 #[test]
 fn a_session_can_be_listed_shown_replayed_exported_and_verified() {
@@ -53,6 +53,49 @@ fn a_session_can_be_listed_shown_replayed_exported_and_verified() {
         .gateway
         .cli(&["evidence", "verify", package, "--trust", trust]);
     assert!(matches!(verdict.code, Some(1 | 2)), "{verdict:?}");
+}
+
+#[test]
+fn a_terminal_is_replayed_safely_and_its_cast_is_in_the_package() {
+    let mut world = SshWorld::start();
+    let hostile = r"printf '\033]52;c;cm0gLXJmIC8=\007\033[?1049h\033[31mred\033[0m\n'; exit 3";
+    world.ssh_with(Agent::Reader, &["-tt"], &[hostile]);
+    let sessions = world.gateway.cli(&["sessions", "list", "--json"]).json();
+    let id = sessions[0]["id"].as_str().unwrap();
+
+    let played = world.gateway.cli(&["sessions", "replay", id]);
+    assert!(played.ok().contains("\u{1b}[31mred\u{1b}[0m"), "{played:?}");
+    assert!(!played.stdout.contains("]52;"), "{played:?}");
+    assert!(!played.stdout.contains("[?1049h"), "{played:?}");
+    let lines = world.gateway.cli(&["sessions", "replay", id, "--lines"]);
+    assert!(
+        lines.ok().contains(r"output \x1b]52;c;cm0gLXJmIC8=\x07"),
+        "{lines:?}"
+    );
+    let cast = world.text_path("session.cast");
+    world
+        .gateway
+        .cli(&["sessions", "replay", id, "--cast", &cast])
+        .ok();
+    let cast = std::fs::read_to_string(cast).unwrap();
+    assert!(cast.starts_with(r#"{"version":3,"term":{"#), "{cast}");
+    assert!(cast.ends_with("\"x\",\"3\"]\n"), "{cast}");
+
+    world.gateway.stop();
+    let (package, trust) = (world.text_path("evidence.zip"), world.text_path("trust"));
+    world
+        .gateway
+        .cli(&["evidence", "export", "-o", &package])
+        .ok();
+    std::fs::write(&trust, world.gateway.cli(&["evidence", "trust"]).ok()).unwrap();
+    let verify = ["evidence", "verify", &package, "--trust", &trust, "--json"];
+    assert_eq!(world.gateway.cli(&verify).json()["outcome"], "not_anchored");
+    // Files in a package are stored as they are.
+    let bytes = std::fs::read(&package).unwrap();
+    let held = bytes
+        .windows(cast.len())
+        .any(|window| window == cast.as_bytes());
+    assert!(held, "the cast is in the package");
 }
 
 #[test]
