@@ -83,14 +83,14 @@ fn check_finds_a_method_that_does_not_fit() {
 }
 
 #[test]
-fn starter_policy_passes_its_own_tests() {
-    let folder = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../gateway-policy/starter/postgres"
-    );
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gateway"));
-    let output = crate::support::run(command.args(["policy", "test", folder]));
-    assert!(output.ok().contains(" 0 failed"), "{output:?}");
+fn starter_policies_pass_their_own_tests() {
+    let starters = concat!(env!("CARGO_MANIFEST_DIR"), "/../gateway-policy/starter");
+    for name in ["postgres", "ssh", "kubernetes"] {
+        let folder = format!("{starters}/{name}");
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gateway"));
+        let output = crate::support::run(command.args(["policy", "test", folder.as_str()]));
+        assert!(output.ok().contains(" 0 failed"), "{name}: {output:?}");
+    }
 }
 
 #[test]
