@@ -75,13 +75,13 @@ pub enum ExportError {
         /// The bound.
         leaves_max: usize,
     },
-    /// A file of the package would be longer than [`FILE_BYTES_MAX`].
+    /// A file of the package would be 4 GiB or longer.
     #[error("`{name}` would be longer than {FILE_BYTES_MAX} bytes: export shorter periods")]
     FileTooLarge {
         /// Its name.
         name: String,
     },
-    /// The package would have more than [`FILES_MAX`] files.
+    /// The package would have more than two million files.
     #[error("more than {FILES_MAX} files: export shorter periods")]
     TooManyFiles,
     /// The package can't be written.
