@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use gateway_core::{
     decision::{Denial, Reason},
     id::UnitId,
+    limits::Limits,
     mask::Obligations,
     operation::{
         Action, CommandFacts, CommandKind, CommandUnit, Effect, Inspection, Object, Operation,
@@ -47,6 +48,15 @@ pub(super) struct Bounds {
     pub(super) waiting_bytes_max: usize,
     /// Replies of the target outstanding.
     pub(super) outstanding_max: usize,
+}
+
+impl Bounds {
+    pub(super) const fn new(limits: &Limits) -> Self {
+        Self {
+            waiting_bytes_max: limits.held_input_bytes_max,
+            outstanding_max: limits.outstanding_max,
+        }
+    }
 }
 
 /// What became of a target's message.

@@ -30,6 +30,7 @@ use gateway_core::{
 };
 
 use super::message::{Body, ChannelId, Message};
+use channel::Bounds;
 use login::Login;
 use relay::Relay;
 
@@ -136,6 +137,7 @@ impl Payload for Outbound {
 #[derive(Debug)]
 pub struct Session {
     phase: Phase,
+    bounds: Bounds,
 }
 
 #[derive(Debug)]
@@ -147,9 +149,10 @@ enum Phase {
 impl Session {
     /// A session whose agent has just connected.
     #[must_use]
-    pub const fn new(_limits: &Limits) -> Self {
+    pub const fn new(limits: &Limits) -> Self {
         Self {
             phase: Phase::Login(Login::new()),
+            bounds: Bounds::new(limits),
         }
     }
 }
@@ -174,7 +177,7 @@ impl Wire for Session {
         match &mut self.phase {
             Phase::Login(login) => {
                 if login.notify(event, turn) {
-                    self.phase = Phase::Relay(Relay::new(turn.limits()));
+                    self.phase = Phase::Relay(Relay::new(self.bounds));
                 }
                 Ok(())
             }

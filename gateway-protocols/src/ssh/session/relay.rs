@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 
 use gateway_core::{
     decision::{Denial, Reason},
-    limits::Limits,
     record::CloseReason,
     wire::{Event as Notice, Side, Turn, WireError},
 };
@@ -24,13 +23,10 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    pub(super) const fn new(limits: &Limits) -> Self {
+    pub(super) const fn new(bounds: Bounds) -> Self {
         Self {
             channels: BTreeMap::new(),
-            bounds: Bounds {
-                waiting_bytes_max: limits.held_input_bytes_max,
-                outstanding_max: limits.outstanding_max,
-            },
+            bounds,
         }
     }
 

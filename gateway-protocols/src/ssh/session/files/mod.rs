@@ -185,8 +185,8 @@ impl Files {
         agent: &AgentEnd,
         turn: &mut Turn<'_, Outbound>,
     ) {
+        turn.refuse(denial.clone());
         Self::reply_status(id, code, &denial.message, agent, turn);
-        turn.refuse(denial);
     }
 
     fn reply_status(

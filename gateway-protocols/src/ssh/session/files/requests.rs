@@ -256,8 +256,8 @@ impl Files {
             Request::Read { .. } => file.reads,
             Request::Write { .. } => file.writes,
             Request::Readdir { .. } => file.is_folder,
-            Request::Fsetstat { .. } if !file.writes => {
-                // Reading a file is no permission to change its attributes.
+            Request::Fsetstat { .. } => {
+                // Neither reading a file nor writing it says what its attributes become.
                 let paths = vec![file.path.clone()];
                 let located = Located {
                     id,
@@ -280,17 +280,18 @@ impl Files {
             Request::Read { offset, .. } => (*offset, None),
             _ => (0, None),
         };
-        let expected = match (&request, self.handles.remove(&handle)) {
-            (Request::Close { .. }, Some(file)) => Expected::Closed { id, file },
-            (_, file) => {
-                self.handles.extend(file.map(|file| (handle.clone(), file)));
-                Expected::Part {
-                    id,
-                    handle,
-                    unit,
-                    offset,
-                }
-            }
+        let closed = match &request {
+            Request::Close { .. } => self.handles.remove(&handle),
+            _ => None,
+        };
+        let expected = match closed {
+            Some(file) => Expected::Closed { id, file },
+            None => Expected::Part {
+                id,
+                handle,
+                unit,
+                offset,
+            },
         };
         let id = self.expected.expect(request.wants(), expected);
         let message = Outbound::message(self.id, packet(&Packet::Request { id, request }));
