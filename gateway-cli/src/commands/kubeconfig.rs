@@ -52,10 +52,7 @@ impl KubeconfigArgs {
         };
         let text = format!("{config:#}\n");
         login::store(path, text.as_bytes()).map_err(|e| Failure::other(path.display(), e))?;
-        console::line(format!(
-            "kubectl --kubeconfig {} get pods",
-            path.display()
-        ));
+        console::line(format!("kubectl --kubeconfig {} get pods", path.display()));
         Ok(Exit::Done)
     }
 
@@ -75,7 +72,11 @@ impl KubeconfigArgs {
         let gateway = std::env::current_exe().map_err(|e| Failure::other("this program", e))?;
         let gateway = gateway.into_os_string().into_string();
         let gateway = gateway.map_err(|_| Failure::plain("this program's path isn't UTF-8"))?;
-        let mut arguments = vec!["token".to_owned(), "--format".into(), "exec-credential".into()];
+        let mut arguments = vec![
+            "token".to_owned(),
+            "--format".into(),
+            "exec-credential".into(),
+        ];
         arguments.extend(self.source.to_arguments()?);
         let mut context = json!({"cluster": name, "user": name});
         if let Some(namespace) = &self.namespace {

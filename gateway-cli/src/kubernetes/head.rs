@@ -92,3 +92,82 @@ pub(super) fn add(fields: &[Header], headers: &mut HeaderMap) -> Result<(), Erro
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper::Request;
+
+    use super::*;
+
+    fn head(version: Version, uri: &str, fields: &[(&str, &str)]) -> RequestHead {
+        let mut request = Request::builder().version(version).uri(uri);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        of_request(&request.body(()).unwrap().into_parts().0)
+    }
+
+    #[test]
+    fn the_target_is_what_was_sent() {
+        let cases = [
+            (
+                Version::HTTP_11,
+                "/api?watch=1&watch=%31",
+                "/api?watch=1&watch=%31",
+            ),
+            (Version::HTTP_11, "//api/../x", "//api/../x"),
+            (Version::HTTP_11, "http://evil/api", "http://evil/api"),
+            (Version::HTTP_11, "evil:443", "evil:443"),
+            (Version::HTTP_11, "*", "*"),
+            (Version::HTTP_2, "https://gateway/api/%73", "/api/%73"),
+        ];
+        for (version, uri, expected) in cases {
+            assert_eq!(head(version, uri, &[]).target, expected);
+        }
+    }
+
+    #[test]
+    fn an_upgrade_needs_both_of_its_fields() {
+        let websocket = Some(Upgrade::WebSocket);
+        let other = |name: &str| Some(Upgrade::Other(name.to_owned()));
+        let upgrade = ("upgrade", "websocket");
+        let cases: &[(&[(&str, &str)], Option<Upgrade>)] = &[
+            (&[], None),
+            (&[upgrade], None),
+            (&[("connection", "keep-alive"), upgrade], None),
+            (&[("connection", "Upgrade")], None),
+            (&[("connection", "Upgrade"), upgrade], websocket.clone()),
+            (
+                &[("connection", "close, UPGRADE"), ("upgrade", "WebSocket")],
+                websocket,
+            ),
+            (
+                &[("connection", "upgrade"), ("upgrade", "SPDY/3.1")],
+                other("SPDY/3.1"),
+            ),
+            (
+                &[("connection", "upgrade"), upgrade, ("upgrade", "h2c")],
+                other("several protocols"),
+            ),
+        ];
+        for (fields, expected) in cases {
+            assert_eq!(
+                head(Version::HTTP_11, "/", fields).upgrade,
+                *expected,
+                "{fields:?}"
+            );
+        }
+        let both = [("connection", "upgrade"), upgrade];
+        assert_eq!(head(Version::HTTP_10, "/", &both).upgrade, None);
+        assert_eq!(head(Version::HTTP_2, "https://g/", &both).upgrade, None);
+    }
+
+    #[test]
+    fn what_no_header_can_hold_is_an_error() {
+        let head = ResponseHead {
+            status: 200,
+            headers: vec![Header::new("a", "b\r\nc: d")],
+        };
+        assert!(response(&head, ()).is_err());
+    }
+}

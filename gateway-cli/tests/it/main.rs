@@ -14,6 +14,7 @@ mod check;
 mod clients;
 mod evidence;
 mod holds;
+mod kubernetes;
 mod lifecycle;
 mod psql;
 mod ssh;

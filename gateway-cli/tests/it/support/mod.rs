@@ -6,9 +6,11 @@
 //! let reply = world.psql(Agent::Reader, "select email from customers");
 //! ```
 
-mod certificates;
+pub(crate) mod api_server;
+pub(crate) mod certificates;
 mod gateway;
 mod issuer;
+pub(crate) mod kubernetes;
 mod postgres;
 mod process;
 pub(crate) mod ssh;
@@ -138,7 +140,7 @@ fn variables(
 }
 
 /// A folder that other users can pass through: PostgreSQL runs as one.
-fn open_dir() -> tempfile::TempDir {
+pub(crate) fn open_dir() -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::Builder::new()
         .prefix("gateway-it-")

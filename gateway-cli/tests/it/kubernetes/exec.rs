@@ -1,0 +1,145 @@
+//! Programs in containers, over WebSocket.
+
+use std::{io::Write as _, process::Stdio};
+
+use crate::support::{
+    Agent,
+    kubernetes::{Cluster, KUBECTL},
+    run, until,
+};
+
+fn exec<'a>(flags: &[&'a str], command: &[&'a str]) -> Vec<&'a str> {
+    [&["exec"], flags, &["web", "-n", "shop", "--"], command].concat()
+}
+
+#[test]
+fn output_errors_and_exit_status_arrive() {
+    let cluster = Cluster::start();
+    for version in KUBECTL {
+        let cases: &[(&[&str], i32, &str, &str)] = &[
+            (&["echo", "one", "two"], 0, "one two\n", ""),
+            (&["complain", "no"], 0, "", "no\n"),
+            (
+                &["exit", "3"],
+                3,
+                "",
+                "command terminated with exit code 3\n",
+            ),
+        ];
+        for (command, code, stdout, stderr) in cases {
+            let args = exec(&[], command);
+            let output = run(&mut cluster.kubectl_of(version, Agent::Writer, &args));
+            assert_eq!(
+                output.code,
+                Some(*code),
+                "{version} {command:?}: {output:#?}"
+            );
+            assert_eq!(output.stdout, *stdout, "{version} {command:?}");
+            assert_eq!(output.stderr, *stderr, "{version} {command:?}");
+        }
+        let whoami = exec(&[], &["whoami"]);
+        let who = run(&mut cluster.kubectl_of(version, Agent::Writer, &whoami));
+        let writer = Agent::Writer.object_id();
+        assert!(who.ok().ends_with(&format!("/{writer}")), "{who:#?}");
+    }
+    until("the end of every program", || {
+        (cluster.api.streams() == 0).then_some(())
+    });
+}
+
+#[test]
+fn input_flows_until_its_end() {
+    let cluster = Cluster::start();
+    for version in KUBECTL {
+        let args = exec(&["-i"], &["cat"]);
+        let mut child = cluster
+            .kubectl_of(version, Agent::Writer, &args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let sent = "line\n".repeat(40_000);
+        let mut stdin = child.stdin.take().unwrap();
+        let input = sent.clone();
+        let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap().unwrap();
+        assert!(output.status.success(), "{version}");
+        assert_eq!(output.stdout.len(), sent.len(), "{version}");
+        assert!(output.stdout == sent.as_bytes(), "{version}");
+    }
+}
+
+#[test]
+fn much_output_arrives_whole() {
+    let cluster = Cluster::start();
+    let output = cluster.kubectl(Agent::Writer, &exec(&[], &["big", "8192"]));
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    assert_eq!(output.stdout.len(), 8 << 20);
+}
+
+#[test]
+fn who_may_not_run_programs_is_told_so() {
+    let cluster = Cluster::start();
+    for version in KUBECTL {
+        let args = exec(&[], &["echo", "hi"]);
+        let output = run(&mut cluster.kubectl_of(version, Agent::Reader, &args));
+        // kubectl tries SPDY next, and shows what it is told then: where to look for the reason.
+        assert!(output.err().contains("-v=4"), "{version}: {output:#?}");
+        let args = [&["-v=4"], &args[..]].concat();
+        let talkative = run(&mut cluster.kubectl_of(version, Agent::Reader, &args));
+        assert!(
+            talkative.err().contains("not permitted by any rule"),
+            "{version}: {talkative:#?}"
+        );
+        assert_eq!(output.stdout, "");
+    }
+    assert!(cluster.api.seen().is_empty(), "{:#?}", cluster.api.seen());
+}
+
+#[test]
+fn attach_port_forward_and_spdy_are_refused_in_words() {
+    let cluster = Cluster::start();
+    let attach = cluster.kubectl(Agent::Writer, &["attach", "web", "-n", "shop"]);
+    assert!(!attach.err().is_empty(), "{attach:#?}");
+    let forward = cluster.kubectl(Agent::Writer, &["port-forward", "web", "-n", "shop", ":80"]);
+    assert!(!forward.err().is_empty(), "{forward:#?}");
+    let spdy = [
+        "-H",
+        "Connection: Upgrade",
+        "-H",
+        "Upgrade: SPDY/3.1",
+        "-X",
+        "POST",
+        "--http1.1",
+    ];
+    let path = "/api/v1/namespaces/shop/pods/web/exec?command=id&stdout=true";
+    let answer = cluster.curl(Agent::Writer, &spdy, path);
+    assert!(answer.ok().ends_with("\n403"), "{answer:#?}");
+    assert!(answer.ok().contains("WebSocket"), "{answer:#?}");
+    assert!(
+        cluster
+            .api
+            .seen()
+            .iter()
+            .all(|seen| !seen.target.contains("/exec")
+                && !seen.target.contains("/attach")
+                && !seen.target.contains("/portforward")),
+        "{:#?}",
+        cluster.api.seen()
+    );
+}
+
+#[test]
+fn a_program_ends_with_the_agent_that_ran_it() {
+    let cluster = Cluster::start();
+    let mut child = cluster
+        .kubectl_of(KUBECTL[0], Agent::Writer, &exec(&["-i"], &["sleep"]))
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("the program", || (cluster.api.streams() == 1).then_some(()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    until("its end", || (cluster.api.streams() == 0).then_some(()));
+}
