@@ -5,6 +5,9 @@
 pub enum BodyType {
     /// A whole object.
     Object,
+    /// A whole object in protobuf: taken where [`protobuf`](super::protobuf) knows its kind, and
+    /// forwarded in JSON.
+    Protobuf,
     /// RFC 7386.
     MergePatch,
     /// Kubernetes' own merge patch.
@@ -26,6 +29,7 @@ impl BodyType {
         match media.as_str() {
             _ if !utf8 => None,
             "application/json" => Some(Self::Object),
+            "application/vnd.kubernetes.protobuf" => Some(Self::Protobuf),
             "application/merge-patch+json" => Some(Self::MergePatch),
             "application/strategic-merge-patch+json" => Some(Self::StrategicMergePatch),
             "application/json-patch+json" => Some(Self::JsonPatch),
@@ -34,11 +38,11 @@ impl BodyType {
         }
     }
 
-    /// Its content type.
+    /// The content type that it is forwarded with.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Object => "application/json",
+            Self::Object | Self::Protobuf => "application/json",
             Self::MergePatch => "application/merge-patch+json",
             Self::StrategicMergePatch => "application/strategic-merge-patch+json",
             Self::JsonPatch => "application/json-patch+json",
@@ -193,7 +197,10 @@ mod tests {
             ("application/apply-patch+yaml", Some(BodyType::Apply)),
             ("application/yaml", None),
             ("application/apply-patch+cbor", None),
-            ("application/vnd.kubernetes.protobuf", None),
+            (
+                "application/vnd.kubernetes.protobuf",
+                Some(BodyType::Protobuf),
+            ),
             ("text/plain", None),
         ] {
             assert_eq!(BodyType::parse(value), expected, "{value}");

@@ -3,6 +3,7 @@
 mod event;
 pub mod json;
 pub mod media;
+pub mod protobuf;
 pub mod request;
 pub mod target;
 

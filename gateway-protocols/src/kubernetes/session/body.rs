@@ -3,7 +3,7 @@
 use super::{call::Kind, parameters};
 use crate::kubernetes::{
     mask::{group_of, holds_marker, is_plural},
-    message::{Json, ResourcePath, Target, Verb, json::Names, media::BodyType},
+    message::{Json, ResourcePath, Target, Verb, json::Names, media::BodyType, protobuf},
     reply::Refusal,
 };
 
@@ -38,29 +38,24 @@ impl Body {
         path: &ResourcePath,
         target: &Target,
     ) -> Result<Option<Self>> {
+        let media = media.unwrap_or(BodyType::Object);
+        let is_object = matches!(media, BodyType::Object | BodyType::Protobuf);
         let expected = match verb {
             Verb::Get | Verb::List | Verb::Watch => return no_body(bytes),
             Verb::Delete | Verb::DeleteCollection if bytes.is_empty() => return Ok(None),
-            Verb::Delete | Verb::DeleteCollection | Verb::Create | Verb::Update => {
-                media.unwrap_or(BodyType::Object) == BodyType::Object
-            }
-            Verb::Patch => media.is_some_and(|media| media != BodyType::Object),
+            Verb::Delete | Verb::DeleteCollection | Verb::Create | Verb::Update => is_object,
+            Verb::Patch => !is_object,
         };
-        let media = media.unwrap_or(BodyType::Object);
         if !expected {
             return Err(Refusal::new(
                 415,
                 "a content type that this request doesn't take",
             ));
         }
-        let json = Json::parse(bytes, Names::Folded).map_err(|error| match media {
-            BodyType::Apply => {
-                Refusal::new(415, "the gateway takes applied configurations in JSON only")
-            }
-            _ => Refusal::new(400, format!("the body can't be taken: {error}")),
-        })?;
+        let json = parse(bytes, media)?;
         if json.any_string(&holds_marker) {
-            let refusal = Refusal::new(422, "a masked value can't be written back");
+            // Not 422: kubectl shows no message of that one.
+            let refusal = Refusal::new(400, "a masked value can't be written back");
             return Err(refusal.with_hint("Leave masked fields out, or patch the others."));
         }
         match (media, &json) {
@@ -74,6 +69,21 @@ impl Body {
         }
         Ok(Some(Self { media, json }))
     }
+}
+
+fn parse(bytes: &[u8], media: BodyType) -> Result<Json> {
+    if media == BodyType::Protobuf {
+        return protobuf::decode(bytes).ok_or_else(|| {
+            Refusal::new(415, "the gateway takes objects of this kind in JSON only")
+                .with_hint("Write it to a file (`--dry-run=client -o yaml`), then apply that.")
+        });
+    }
+    Json::parse(bytes, Names::Folded).map_err(|error| match media {
+        BodyType::Apply => {
+            Refusal::new(415, "the gateway takes applied configurations in JSON only")
+        }
+        _ => Refusal::new(400, format!("the body can't be taken: {error}")),
+    })
 }
 
 /// The server takes options from the body, if there is one, and then not from the query.

@@ -346,7 +346,7 @@ fn kind(head: &RequestHead, method: Method, info: RequestInfo) -> Result<Kind> {
                     "the gateway supports exec over WebSocket only, not SPDY",
                 )
                 .with_hint(
-                    "Use kubectl 1.31 or later, or set KUBECTL_REMOTE_COMMAND_WEBSOCKETS=true.",
+                    "kubectl 1.31 and later try WebSocket first: if that was refused, `-v=4` shows why.",
                 ));
             }
             if method != Method::Get || path.resource != "pods" || !core {
