@@ -8,16 +8,16 @@ use std::{
 use super::{
     Action, Setup,
     lane::{Item, Lane},
-    unit::{self, Unit},
+    unit::{self, Standing, Unit},
 };
 use crate::{
-    decision::{Decision, DecisionPoint, Denial, Reason, Request, SessionFacts},
+    decision::{Decision, DecisionPoint, Denial, Reason, Request, SessionFacts, Verdict},
     id::{ApprovalId, AskId, Digest, EvidenceSeq, RuleId, SessionId, UnitId},
     identity::Principal,
     limits::Limits,
     operation::Operation,
     record::{Chunk, CloseReason, Direction, Entry, Evidence, Record, Severity},
-    target::Target,
+    target::{Mode, Target},
     time::{Mono, Now, Wall},
     wire::{Answer, Payload, Question, Side, WireError},
 };
@@ -181,6 +181,22 @@ impl<O: Payload> Core<O> {
             approved,
         };
         Some(self.decision.decide(now, &request))
+    }
+
+    /// Whether the policy in force would let a running unit go on as it does: allowed, with the
+    /// same masks.
+    pub(super) fn still_stands(&self, now: Now, standing: &Standing) -> bool {
+        let Some(decision) = self.decide(now, &standing.operation, &standing.satisfied) else {
+            return false;
+        };
+        let observed = self
+            .target
+            .as_ref()
+            .is_some_and(|t| t.mode == Mode::Observe);
+        let (before, after) = (&standing.obligations, &decision.obligations);
+        (observed || matches!(decision.verdict, Verdict::Allow))
+            && before.fields == after.fields
+            && before.detector.is_some() == after.detector.is_some()
     }
 
     /// Digest of what an approval binds to: principal, target, exact text, values, and every

@@ -341,13 +341,17 @@ impl<W: Wire> Gate<W> {
         }
     }
 
-    /// A session that the new policy wouldn't open is closed; others decide anew from the next unit.
+    /// A session that the new policy wouldn't open is closed, and so is one in which something runs
+    /// that it wouldn't allow, or would mask otherwise; others decide anew from the next unit.
     fn policy_changed(&mut self, now: Now) -> Result<(), WireError> {
         if self.core.phase.is_open() {
             let database = Some(self.core.facts.database.clone());
             let operation = Operation::Session(SessionOp::Open { database });
             let still = self.core.decide(now, &operation, &[]);
-            if !still.is_some_and(|decision| matches!(decision.verdict, Verdict::Allow)) {
+            let may_be_open =
+                still.is_some_and(|decision| matches!(decision.verdict, Verdict::Allow));
+            let mut running = self.core.units.values().filter_map(Unit::standing);
+            if !may_be_open || !running.all(|standing| self.core.still_stands(now, standing)) {
                 return self.close(now, CloseReason::PolicyChanged);
             }
         }

@@ -1,6 +1,11 @@
 //! What the gate holds to, whatever its wire does: a puppet wire does as each test says.
 
-use std::{collections::VecDeque, net::Ipv4Addr, time::Duration};
+use std::{
+    collections::VecDeque,
+    net::Ipv4Addr,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -11,7 +16,10 @@ use crate::{
     id::{AppId, Digest, ObjectId, RuleId, TargetName, TenantId, UnitId},
     identity::{Authenticated, Groups, Principal, PrincipalKind},
     mask::Obligations,
-    operation::{Analysis, ClassifiedUse, Inspection, SqlFacts, SqlStage, SqlUnit},
+    operation::{
+        Analysis, ClassifiedUse, CommandFacts, CommandKind, CommandUnit, Inspection, SqlFacts,
+        SqlStage, SqlUnit,
+    },
     record::{Direction, Entry},
     target::{Durability, Mode, Target},
     time::Wall,
@@ -24,6 +32,7 @@ type Act = Box<dyn FnOnce(&mut Turn<'_, Bytes>)>;
 #[derive(Default)]
 struct Puppet {
     ruled: Vec<(UnitId, bool)>,
+    authenticated: Vec<Result<(), String>>,
 }
 
 impl Wire for Puppet {
@@ -43,8 +52,12 @@ impl Wire for Puppet {
     }
 
     fn notify(&mut self, event: Event, _: &mut Turn<'_, Bytes>) -> Result<(), WireError> {
-        if let Event::Ruled(unit, ruled) = event {
-            self.ruled.push((unit, ruled.is_ok()));
+        match event {
+            Event::Ruled(unit, ruled) => self.ruled.push((unit, ruled.is_ok())),
+            Event::Answer(_, Answer::Authenticated(answer)) => {
+                self.authenticated.push(answer.map(drop));
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -54,16 +67,19 @@ impl Wire for Puppet {
     }
 }
 
-/// Denies `deny`, holds `hold`, allows the rest.
-struct ByText;
+/// Denies `deny`, holds `hold`, allows the rest; `top` until it is told to be stricter.
+#[derive(Default)]
+struct ByText {
+    is_strict: AtomicBool,
+}
 
 impl DecisionPoint for ByText {
     fn decide(&self, _: Now, request: &Request<'_>) -> Decision {
         let rule = RuleId::parse("hold").unwrap();
-        let text = match request.operation {
-            operation => operation.text().to_owned(),
-        };
-        let verdict = match text.as_str() {
+        let verdict = match request.operation.text() {
+            "top" if self.is_strict.load(Ordering::Relaxed) => {
+                Verdict::Deny(Denial::new(Reason::Forbidden, "no longer"))
+            }
             "deny" => Verdict::Deny(Denial::new(Reason::Forbidden, "no")),
             "hold" if !request.approved.contains(&rule) => Verdict::Hold(Hold {
                 requirements: vec![Requirement {
@@ -93,6 +109,7 @@ impl DecisionPoint for ByText {
 /// A gate with an open session, and everything it did since.
 struct Bench {
     gate: Gate<Puppet>,
+    decision: Arc<ByText>,
     now: Now,
     sent: Vec<(Side, Bytes)>,
     entries: Vec<Entry>,
@@ -106,13 +123,15 @@ struct Bench {
 impl Bench {
     fn open(mode: Mode) -> Self {
         let wall = Wall::from_secs(1_790_000_000);
+        let decision = Arc::new(ByText::default());
         let setup = Setup {
             session: SessionId::new(wall, [1; 10]),
             source: Ipv4Addr::LOCALHOST.into(),
-            decision: Arc::new(ByText),
+            decision: Arc::clone(&decision) as _,
             limits: Arc::default(),
         };
         let mut bench = Self {
+            decision,
             gate: Gate::new(Puppet::default(), setup),
             now: Now {
                 wall,
@@ -264,6 +283,16 @@ fn sql(text: &str) -> Operation {
         analysis: analysis(),
         bindings: None,
         in_transaction: false,
+    })
+}
+
+fn command(text: &str) -> Operation {
+    Operation::Command(CommandUnit {
+        kind: CommandKind::Exec,
+        text: text.into(),
+        effects: Arc::new([]),
+        inspection: Inspection::Full,
+        facts: CommandFacts::default(),
     })
 }
 
@@ -509,4 +538,55 @@ fn streams_are_recorded_in_their_direction() {
         directions,
         [(Direction::ToTarget, Bytes::from_static(b"data"))]
     );
+}
+
+#[test]
+fn a_stricter_policy_ends_what_runs_for_long() {
+    let cases: [(fn(&str) -> Operation, _); 2] =
+        [(command, Some(CloseReason::PolicyChanged)), (sql, None)];
+    for (operation, closed) in cases {
+        let mut bench = Bench::open(Mode::Enforce);
+        bench.act(move |turn| {
+            let ruling = turn.submit(operation("top"));
+            turn.release(unit_of(&ruling), Bytes::from_static(b"top"));
+        });
+        bench.give(Input::PolicyChanged);
+        assert_eq!(bench.closed, None, "the policy says the same");
+        bench.decision.is_strict.store(true, Ordering::Relaxed);
+        bench.give(Input::PolicyChanged);
+        bench.acknowledge();
+        assert_eq!(bench.closed, closed);
+    }
+}
+
+#[test]
+fn a_session_has_one_principal_for_life() {
+    let mut bench = Bench::open(Mode::Enforce);
+    let mut show = |change: fn(&mut Principal)| {
+        bench.act(|turn| {
+            turn.ask(Question::Authenticate {
+                claimed_user: String::new(),
+                credential: Credential::Bearer("t".to_owned().into()),
+            });
+        });
+        let mut shown = principal(bench.now.wall);
+        change(&mut shown);
+        let shown = Authenticated::by_verified_credential(shown);
+        bench.answer(Answer::Authenticated(Ok(shown)));
+        let heard = bench.gate.wire.authenticated.pop();
+        (heard.unwrap(), bench.gate.poll_timeout())
+    };
+    let (fresh, first_end) = show(|_| {});
+    assert_eq!(fresh, Ok(()));
+    let longer = |shown: &mut Principal| {
+        shown.expires_at = shown.expires_at.saturating_add(Duration::from_secs(60));
+    };
+    let (fresh, end) = show(longer);
+    assert_eq!(fresh, Ok(()));
+    assert!(end > first_end, "a fresh credential prolongs the session");
+    let (other, end_after) = show(|shown| {
+        shown.object = ObjectId::parse("99999999-2222-4333-8444-555555555555").unwrap();
+    });
+    assert_eq!(other, Err("another_principal".to_owned()));
+    assert_eq!(end_after, end);
 }

@@ -6,7 +6,7 @@ use super::{
     Action,
     core::{Core, Phase, Purpose},
     lane::Item,
-    unit::{HeldUnit, Unit, approval_seed},
+    unit::{HeldUnit, Standing, Unit, approval_seed},
 };
 use crate::{
     approval::ApprovalRequest,
@@ -207,6 +207,7 @@ impl<'a, O: Payload> Turn<'a, O> {
                 return self.hold(unit, held);
             }
         };
+        let standing = Standing::new(&operation, &obligations, Vec::new());
         let intent = Intent {
             unit,
             operation,
@@ -221,6 +222,7 @@ impl<'a, O: Payload> Turn<'a, O> {
             Unit::Allowed {
                 released: false,
                 released_at: None,
+                standing,
             },
         );
         Ruling::Allowed { unit, obligations }
@@ -444,6 +446,7 @@ impl<O: Payload> Core<O> {
             Unit::Allowed {
                 released,
                 released_at,
+                standing: _,
             } => {
                 let outcome = if released {
                     Outcome::Unknown
@@ -475,8 +478,11 @@ impl<O: Payload> Core<O> {
             policy,
             approval,
             digest,
+            hold,
             ..
         } = *held;
+        let satisfied = hold.requirements.into_iter().map(|r| r.rule).collect();
+        let standing = Standing::new(&operation, &obligations, satisfied);
         self.record(
             now,
             Entry::ApprovalConsumed {
@@ -499,6 +505,7 @@ impl<O: Payload> Core<O> {
             Unit::Allowed {
                 released: false,
                 released_at: None,
+                standing,
             },
         );
         Ok(obligations)

@@ -20,7 +20,35 @@ pub(crate) enum Unit {
         released: bool,
         /// When the first of them left.
         released_at: Option<Wall>,
+        /// What a change of the policy must still allow.
+        standing: Option<Box<Standing>>,
     },
+}
+
+/// The decision that a unit which may run for long goes on under.
+pub(crate) struct Standing {
+    pub(crate) operation: Operation,
+    pub(crate) obligations: Obligations,
+    /// Hold rules whose quorum it had.
+    pub(crate) satisfied: Vec<RuleId>,
+}
+
+impl Standing {
+    /// `None` for units that end with a statement: a new policy meets the next one.
+    pub(crate) fn new(
+        operation: &Operation,
+        obligations: &Obligations,
+        satisfied: Vec<RuleId>,
+    ) -> Option<Box<Self>> {
+        match operation {
+            Operation::Session(_) | Operation::Sql(_) => None,
+            Operation::Command(_) | Operation::Api(_) => Some(Box::new(Self {
+                operation: operation.clone(),
+                obligations: obligations.clone(),
+                satisfied,
+            })),
+        }
+    }
 }
 
 pub(crate) struct HeldUnit {
@@ -82,6 +110,14 @@ impl Unit {
         match self {
             Self::Held(held) => Some(held.operation),
             Self::Allowed { .. } => None,
+        }
+    }
+
+    /// The decision it goes on under, if it may run for long.
+    pub(crate) fn standing(&self) -> Option<&Standing> {
+        match self {
+            Self::Allowed { standing, .. } => standing.as_deref(),
+            Self::Held(_) => None,
         }
     }
 
