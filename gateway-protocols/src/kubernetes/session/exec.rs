@@ -136,10 +136,10 @@ struct Direction {
 }
 
 impl Direction {
-    const fn new(masked: bool, input: BytesMut) -> Self {
+    fn new(masked: bool) -> Self {
         Self {
             decoder: Decoder::new(masked, MESSAGE_BYTES_MAX),
-            input,
+            input: BytesMut::new(),
         }
     }
 }
@@ -207,8 +207,8 @@ impl Exec {
             stream,
             unit,
             version: *version,
-            agent: Direction::new(true, BytesMut::new()),
-            target: Direction::new(false, BytesMut::new()),
+            agent: Direction::new(true),
+            target: Direction::new(false),
             output: detector.map(|detector| detector.scan()),
             error: detector.map(|detector| detector.scan()),
             outcome: None,

@@ -24,10 +24,7 @@ mod understand;
 
 use std::collections::VecDeque;
 
-use gateway_core::{
-    limits::Limits,
-    wire::{self, Side, Turn, Wire, WireError},
-};
+use gateway_core::wire::{self, Side, Turn, Wire, WireError};
 
 use super::message::Event;
 use login::Login;
@@ -71,12 +68,6 @@ impl Session {
             seed: options.seed,
         }
     }
-
-    fn establish(&mut self, established: &login::Established, limits: &Limits) -> &mut Phase {
-        let relay = Relay::new(established, self.seed, limits);
-        self.phase = Phase::Relay(Box::new(relay));
-        &mut self.phase
-    }
 }
 
 impl Wire for Session {
@@ -118,10 +109,10 @@ impl Wire for Session {
                 if login.is_ended() {
                     self.phase = Phase::Ended;
                 }
-                if let Some(established) = established
-                    && let Phase::Relay(relay) = self.establish(&established, turn.limits())
-                {
+                if let Some(established) = established {
+                    let mut relay = Relay::new(&established, self.seed, turn.limits());
                     relay.begin(established.stream, &established.head, turn);
+                    self.phase = Phase::Relay(Box::new(relay));
                 }
                 Ok(())
             }

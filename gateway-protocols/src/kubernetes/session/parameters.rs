@@ -86,6 +86,8 @@ pub(super) fn check(target: &mut Target, kind: &Kind) -> Result<(), Refusal> {
             format!("the gateway doesn't know the query parameter `{name}` here"),
         ));
     }
+    // Changes nothing but white space, and a watch's events are told apart by lines.
+    target.set_parameter("pretty", None);
     for name in BOOLEANS {
         let value = match target
             .parameter(name)

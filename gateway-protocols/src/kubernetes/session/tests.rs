@@ -190,6 +190,23 @@ fn an_exec_is_one_whatever_the_method_would_say() {
 }
 
 #[test]
+fn parameters_are_forwarded_in_one_form() {
+    for (asked, forwarded) in [
+        (
+            "GET /api/v1/pods?pretty=true&watch=1&limit=5",
+            "GET /api/v1/pods?watch=true&limit=5",
+        ),
+        (
+            "GET /api/v1/namespaces/n/pods/p/log?follow=TRUE&%74imestamps=0",
+            "GET /api/v1/namespaces/n/pods/p/log?follow=true&timestamps=false",
+        ),
+    ] {
+        let unit = unit(asked, "").unwrap();
+        assert_eq!(&*unit.text, forwarded);
+    }
+}
+
+#[test]
 fn privileges_are_found_in_every_kind_of_patch() {
     const TARGET: &str = "PATCH /api/v1/namespaces/n/pods/p";
     for (media, body, privileged) in [
