@@ -70,6 +70,8 @@ pub struct OpenFile {
     reads: bool,
     /// Whether the unit writes.
     writes: bool,
+    /// The mode that its opening asked for.
+    mode: Option<u32>,
     /// A folder, to be listed.
     is_folder: bool,
     /// Contents that were delivered, bytes.

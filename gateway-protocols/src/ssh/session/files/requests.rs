@@ -18,7 +18,10 @@ use super::{
     placed,
 };
 use crate::ssh::{
-    message::sftp::{Packet, Reply, Request, Status, StatusCode, VERSION},
+    message::{
+        Body,
+        sftp::{Attributes, Packet, Reply, Request, Status, StatusCode, VERSION},
+    },
     reply::Expected,
     session::{Outbound, channel::AgentEnd, words},
 };
@@ -202,6 +205,10 @@ impl Files {
             return Self::refuse(id, StatusCode::FAILURE, denial, agent, turn);
         }
         let (reads, writes) = located.access();
+        let mode = match &located.request {
+            Request::Open { attributes, .. } => attributes.permissions,
+            _ => None,
+        };
         let is_folder = matches!(located.request, Request::Opendir { .. });
         let opens = is_folder || matches!(located.request, Request::Open { .. });
         if opens && self.handles.len() + self.expected.opening() >= HANDLES_MAX {
@@ -217,6 +224,7 @@ impl Files {
                     path: path.clone(),
                     reads: reads && !is_folder,
                     writes,
+                    mode,
                     is_folder,
                     bytes_returned: 0,
                     failure: None,
@@ -256,8 +264,7 @@ impl Files {
             Request::Read { .. } => file.reads,
             Request::Write { .. } => file.writes,
             Request::Readdir { .. } => file.is_folder,
-            Request::Fsetstat { .. } => {
-                // Neither reading a file nor writing it says what its attributes become.
+            Request::Fsetstat { attributes, .. } if !file.covers(attributes) => {
                 let paths = vec![file.path.clone()];
                 let located = Located {
                     id,
@@ -275,11 +282,15 @@ impl Files {
             let denial = Denial::new(Reason::Protocol, message);
             return Self::refuse(id, StatusCode::PERMISSION_DENIED, denial, agent, turn);
         }
-        let (offset, written) = match &request {
-            Request::Write { offset, data, .. } => (*offset, Some(placed(*offset, data))),
-            Request::Read { offset, .. } => (*offset, None),
-            _ => (0, None),
+        let offset = match &request {
+            Request::Read { offset, .. } => *offset,
+            _ => 0,
         };
+        let written = match &request {
+            Request::Write { offset, data, .. } => Some(placed(*offset, data)),
+            _ => None,
+        };
+        let sets = matches!(request, Request::Fsetstat { .. });
         let closed = match &request {
             Request::Close { .. } => self.handles.remove(&handle),
             _ => None,
@@ -294,11 +305,26 @@ impl Files {
             },
         };
         let id = self.expected.expect(request.wants(), expected);
-        let message = Outbound::message(self.id, packet(&Packet::Request { id, request }));
-        match written {
-            Some(data) => turn.release_stream(unit, message.of(unit, Track::FileWrite, data)),
+        let body = packet(&Packet::Request { id, request });
+        let moment = match (&body, written) {
+            (_, Some(data)) => Some((Track::FileWrite, data)),
+            (Body::Data(bytes), None) if sets => Some((Track::Request, bytes.clone())),
+            _ => None,
+        };
+        let message = Outbound::message(self.id, body);
+        match moment {
+            Some((track, data)) => turn.release_stream(unit, message.of(unit, track, data)),
             None => turn.release(unit, message),
         }
+    }
+}
+
+impl OpenFile {
+    /// Whether these attributes may be set under the unit that opened the file: its size and times
+    /// when it may be written, and the mode that is on record with it.
+    fn covers(&self, attributes: &Attributes) -> bool {
+        let known_mode = attributes.permissions.is_none() || attributes.permissions == self.mode;
+        self.writes && known_mode && attributes.owner.is_none()
     }
 }
 

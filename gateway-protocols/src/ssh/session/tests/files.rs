@@ -76,7 +76,10 @@ fn open(at: &'static str, flags: u32) -> File {
     File::Open {
         path: path(at),
         flags: OpenFlags(flags),
-        attributes: Attributes::default(),
+        attributes: Attributes {
+            permissions: Some(0o640),
+            ..Attributes::default()
+        },
     }
 }
 
@@ -118,7 +121,10 @@ fn a_file_is_read_under_the_unit_that_opened_it() {
             "1 10 SSH_FX_OK said"
         ]
     );
-    assert_eq!(bench.ended(), [("read /srv/a".into(), Outcome::Completed)]);
+    assert_eq!(
+        bench.ended(),
+        [("read /srv/a mode=0640".into(), Outcome::Completed)]
+    );
     assert_eq!(
         bench.track(Track::FileRead),
         b"\0\0\0\0\0\0\x01\x02contents"
@@ -246,21 +252,35 @@ fn a_handle_does_only_what_it_was_opened_for() {
 }
 
 #[test]
-fn changing_attributes_of_an_open_file_is_a_unit_of_its_own() {
-    let attributes = Attributes {
-        permissions: Some(0o777),
+fn attributes_that_an_opening_didnt_name_are_a_unit_of_their_own() {
+    let mode = |mode| Attributes {
+        permissions: Some(mode),
         ..Attributes::default()
     };
-    let request = |handle| File::Fsetstat {
-        handle,
-        attributes: attributes.clone(),
+    let size = Attributes {
+        size: Some(5),
+        ..Attributes::default()
     };
-    for flags in [1, 2, 3] {
+    let owner = Attributes {
+        owner: Some((0, 0)),
+        ..Attributes::default()
+    };
+    for (flags, attributes, unit) in [
+        (1, mode(0o777), Some("setstat /srv/a mode=0777")),
+        (2, mode(0o777), Some("setstat /srv/a mode=0777")),
+        (3, owner, Some("setstat /srv/a owner=0:0")),
+        (1, size.clone(), Some("setstat /srv/a size=5")),
+        // Files that may be written may be cut, and given the mode that was asked for.
+        (2, size, None),
+        (2, mode(0o640), None),
+    ] {
         let mut bench = opened(flags);
-        asks(&mut bench, 8, request(handle()));
+        let handle = handle();
+        asks(&mut bench, 8, File::Fsetstat { handle, attributes });
         answers(&mut bench, 3, status(StatusCode::OK));
-        let ended = [("setstat /srv/a mode=0777".into(), Outcome::Completed)];
-        assert_eq!(bench.ended(), ended);
+        let ended: Vec<String> = bench.ended().into_iter().map(|(text, _)| text).collect();
+        assert_eq!(ended, unit.into_iter().collect::<Vec<_>>());
+        assert_eq!(bench.track(Track::Request).is_empty(), unit.is_some());
     }
 }
 
@@ -431,7 +451,10 @@ fn files_left_open_end_with_the_server() {
     bench.target(1, Body::Eof);
     bench.target(1, Body::Close);
     assert_eq!(bench.heard(Side::Agent), ["1 exit 0", "1 eof", "1 close"]);
-    assert_eq!(bench.ended(), [("read /srv/a".into(), Outcome::Unknown)]);
+    assert_eq!(
+        bench.ended(),
+        [("read /srv/a mode=0640".into(), Outcome::Unknown)]
+    );
     bench.agent(1, Body::Close);
     assert_eq!(bench.closed, None);
 }
