@@ -1,4 +1,7 @@
+use gateway_core::target::{Durability, Mode};
+
 use super::*;
+use crate::config::{KubernetesCredential, Upstream};
 
 const GOOD: &str = r#"
 [gateway]
@@ -63,11 +66,97 @@ fn good_configuration_resolves_paths_and_defaults() {
     assert_eq!(config.entra.authority, "https://login.microsoftonline.com");
     assert_eq!(config.listeners.len(), 2);
     let target = &config.targets[&TargetName::parse("shop").unwrap()];
-    assert_eq!(target.server_name, "db.example");
-    assert_eq!(target.ca_file, Path::new("/etc/ca.crt"));
     assert_eq!((target.mode, target.mask), (Mode::Enforce, true));
     assert_eq!(target.durability, Durability::Strict);
-    assert_eq!(target.credential.user(), "gateway");
+    assert_eq!(target.upstream.user(), "gateway");
+    let Upstream::Postgres(server) = &target.upstream else {
+        panic!("{target:?}");
+    };
+    assert_eq!(server.tls.server_name, "db.example");
+    assert_eq!(server.tls.ca_file, Path::new("/etc/ca.crt"));
+}
+
+const OTHERS: &str = r#"
+[[listener]]
+address = "127.0.0.1:2222"
+protocol = "ssh"
+
+[[listener]]
+address = "127.0.0.1:6443"
+target = "cluster"
+
+[[target]]
+name = "build"
+protocol = "ssh"
+address = "build.example:22"
+environment = "dev"
+user = "gateway"
+key_file = "build.key"
+host_keys = ["ssh-ed25519 AAAA"]
+
+[[target]]
+name = "cluster"
+protocol = "kubernetes"
+address = "api.example:6443"
+environment = "prod"
+ca_file = "cluster.crt"
+user = "gateway"
+credential = { kind = "token", token_file = "cluster.token" }
+"#;
+
+#[test]
+fn targets_of_other_protocols_have_keys_of_their_own() {
+    let config = parse(&format!("{GOOD}{OTHERS}")).unwrap();
+    let protocols: Vec<_> = config
+        .listeners
+        .iter()
+        .map(|l| l.protocol.as_str())
+        .collect();
+    assert_eq!(protocols, ["postgres", "postgres", "ssh", "kubernetes"]);
+    let target = |name| &config.targets[&TargetName::parse(name).unwrap()].upstream;
+    let Upstream::Ssh(host) = target("build") else {
+        panic!("{:?}", target("build"));
+    };
+    assert_eq!(host.key_file, Path::new("/etc/gateway/build.key"));
+    assert_eq!(host.host_keys, ["ssh-ed25519 AAAA"]);
+    let Upstream::Kubernetes(cluster) = target("cluster") else {
+        panic!("{:?}", target("cluster"));
+    };
+    assert_eq!(cluster.tls.server_name, "api.example");
+    assert!(matches!(cluster.credential, KubernetesCredential::Token(_)));
+}
+
+#[test]
+fn mistakes_about_other_protocols_have_their_places() {
+    for (from, to, expected) in [
+        (
+            "protocol = \"kubernetes\"",
+            "protocol = \"k8s\"",
+            "51:12 `protocol`: expects `postgres`, `ssh` or `kubernetes`",
+        ),
+        (
+            "target = \"cluster\"",
+            "target = \"cluster\"\nprotocol = \"ssh\"",
+            "39:12 a listener with a target speaks that target's protocol",
+        ),
+        (
+            "host_keys = [\"ssh-ed25519 AAAA\"]",
+            "",
+            "40:1 `target` lacks `host_keys`",
+        ),
+        (
+            "user = \"gateway\"\nkey_file",
+            "user = \"gateway\"\nca_file = \"x\"\nkey_file",
+            "46:1 unknown key `ca_file` in `target`",
+        ),
+    ] {
+        assert!(OTHERS.contains(from), "{from}");
+        let found = mistakes(&format!("{GOOD}{}", OTHERS.replace(from, to)));
+        assert!(
+            found.iter().any(|m| m.starts_with(expected)),
+            "{to}: {found:#?}"
+        );
+    }
 }
 
 #[test]
