@@ -236,6 +236,14 @@ impl<'a, O: Payload> Turn<'a, O> {
             .block(self.now, unit, None, denial, Severity::Notice);
     }
 
+    /// As [`Turn::refuse`], for what the target or the gateway didn't keep to: an answer that can't
+    /// be shown to be masked. The session may go on.
+    pub fn incident(&mut self, denial: Denial) {
+        let unit = self.core.next_unit();
+        self.core
+            .block(self.now, unit, None, denial, Severity::Incident);
+    }
+
     fn refused(&mut self, unit: UnitId, operation: Option<Operation>, denial: Denial) -> Ruling {
         self.core
             .block(self.now, unit, operation, denial.clone(), Severity::Notice);

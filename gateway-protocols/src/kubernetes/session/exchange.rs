@@ -302,7 +302,7 @@ impl Exchange {
     /// target is told to stop.
     pub(super) fn fail(&mut self, reason: Reason, what: &str, turn: Out<'_, '_>) -> Progress {
         let denial = Denial::new(reason, what);
-        turn.refuse(denial.clone());
+        turn.incident(denial.clone());
         turn.release(self.unit, Command::new(self.stream, Act::Reset));
         self.break_off(&Refusal::of(502, denial), turn);
         Progress::Over
