@@ -172,6 +172,11 @@ impl Accepted {
         &self.listener
     }
 
+    /// Tells the session what it doesn't see by itself.
+    pub(crate) fn commands(&self) -> mpsc::Sender<Command> {
+        self.commands.clone()
+    }
+
     /// Every bound of the session.
     pub(crate) fn limits(&self) -> &Arc<Limits> {
         &self.gateway.bounds.session

@@ -17,11 +17,11 @@ mod target;
 mod throttle;
 mod translate;
 
-use std::{io, sync::Arc};
+use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use gateway_core::{
-    drive::{ChannelLink, channel_link},
+    drive::{ChannelLink, Command, channel_link},
     record::CloseReason,
 };
 use gateway_protocols::ssh::{Event, Outbound, Session};
@@ -42,13 +42,35 @@ const WINDOW_BYTES: u32 = 256 << 10;
 /// Largest data of one message, bytes.
 const PACKET_BYTES_MAX: u32 = 32 << 10;
 
+/// How long a session whose agent has left may go on until it sees that by itself.
+const LEAVING_TIME: Duration = Duration::from_secs(1);
+
 /// Runs one session on an accepted connection.
 pub(crate) async fn serve(accepted: Accepted, socket: TcpStream) -> CloseReason {
     let wire = Session::new(accepted.limits());
     let (link, peer) = channel_link(CAPACITY, weigh);
-    let transport = server::run(socket, accepted.gateway().ssh.server(), peer);
-    let (reason, ()) = tokio::join!(accepted.run::<SshLane, _>(wire, link), transport);
-    reason
+    let commands = accepted.commands();
+    let config = accepted.gateway().ssh.server();
+    let mut transport = pin!(server::run(socket, config, peer));
+    let mut session = pin!(accepted.run::<SshLane, _>(wire, link));
+    tokio::select! {
+        reason = &mut session => {
+            transport.await;
+            reason
+        }
+        () = &mut transport => {
+            if let Ok(reason) = tokio::time::timeout(LEAVING_TIME, &mut session).await {
+                return reason;
+            }
+            // It takes no events now, so that it doesn't see their end either. What waits for
+            // people must not outlive the agent.
+            let close = Command::Close(CloseReason::AgentClosed);
+            if commands.send(close).await.is_err() {
+                tracing::debug!("a session ended before it was told to");
+            }
+            session.await
+        }
+    }
 }
 
 /// An event's size, bytes.

@@ -53,10 +53,10 @@ impl Pending {
     /// Passes the login's verdict on.
     pub(super) fn answer_login(&self, accepted: bool) {
         let login = std::mem::replace(&mut self.0.lock().login, Login::Answered);
-        if let Login::Asked(verdict) = login {
-            if verdict.send(accepted).is_err() {
-                tracing::debug!("the agent left during its login");
-            }
+        if let Login::Asked(verdict) = login
+            && verdict.send(accepted).is_err()
+        {
+            tracing::debug!("the agent left during its login");
         }
     }
 

@@ -1,6 +1,6 @@
 //! The transport towards one agent.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
 use gateway_core::drive::ChannelPeer;
 use gateway_protocols::ssh::{
@@ -66,9 +66,10 @@ pub(super) async fn run(
         events,
         mut commands,
     } = peer;
-    if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY");
-    }
+    let (socket, watch) = match twice(socket) {
+        Ok(handles) => handles,
+        Err(error) => return tracing::error!(%error, "an SSH connection can't be watched"),
+    };
     let mut output = Output {
         pending: Arc::default(),
         // Not a sender that keeps the session from seeing the connection's end.
@@ -94,6 +95,7 @@ pub(super) async fn run(
             }
             return;
         }
+        () = cut.peer_left(&watch) => cut.now(),
         carried = output.carry(&mut commands, &handle) => {
             if carried.is_err() {
                 tracing::debug!("an SSH connection ended before its session");
@@ -108,6 +110,14 @@ pub(super) async fn run(
         // Its error is the cut.
         drop(running.await);
     }
+}
+
+/// Two handles of one socket, without delay for small packets.
+fn twice(socket: TcpStream) -> io::Result<(TcpStream, TcpStream)> {
+    socket.set_nodelay(true)?;
+    let socket = socket.into_std()?;
+    let watch = TcpStream::from_std(socket.try_clone()?)?;
+    Ok((TcpStream::from_std(socket)?, watch))
 }
 
 /// The connection is gone.

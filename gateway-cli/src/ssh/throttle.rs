@@ -7,20 +7,24 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use futures_util::task::AtomicWaker;
 use gateway_protocols::ssh::Event;
 use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
     sync::mpsc,
 };
 use tokio_util::sync::PollSender;
+
+/// How long a peer that has left may still be read without progress.
+const LEAVING_TIME: Duration = Duration::from_secs(1);
 
 /// Where events of one transport go. A place is reserved before a packet is read, so that the
 /// event in it never waits.
@@ -93,6 +97,8 @@ pub(super) struct Cut(Arc<CutState>);
 struct CutState {
     done: AtomicBool,
     waker: AtomicWaker,
+    /// Times that something was read.
+    reads: AtomicUsize,
 }
 
 impl Throttled {
@@ -117,6 +123,23 @@ impl Throttled {
 }
 
 impl Cut {
+    /// Returns once the peer has closed its side and nothing more of what it sent is being read.
+    /// Who isn't read isn't seen to leave otherwise: what waits for it must not happen later.
+    /// `watch` is another handle of the stream's socket.
+    pub(super) async fn peer_left(&self, watch: &TcpStream) {
+        loop {
+            let closed = match watch.ready(Interest::READABLE).await {
+                Ok(ready) => ready.is_read_closed(),
+                Err(_) => return,
+            };
+            let before = self.0.reads.load(Ordering::Relaxed);
+            tokio::time::sleep(LEAVING_TIME).await;
+            if closed && before == self.0.reads.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    }
+
     /// Reading and writing fail from now on.
     pub(super) fn now(&self) {
         self.0.done.store(true, Ordering::Release);
@@ -139,7 +162,9 @@ impl AsyncRead for Throttled {
         let this = self.get_mut();
         this.check(cx)?;
         ready!(this.intake.poll_room(cx));
-        Pin::new(&mut this.socket).poll_read(cx, buffer)
+        let read = ready!(Pin::new(&mut this.socket).poll_read(cx, buffer));
+        this.cut.reads.fetch_add(1, Ordering::Relaxed);
+        Poll::Ready(read)
     }
 }
 
@@ -167,8 +192,6 @@ impl AsyncWrite for Throttled {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpListener,
@@ -227,5 +250,31 @@ mod tests {
         cut.now();
         assert!(stream.read_u8().await.is_err());
         assert!(stream.write_all(b"more").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_leaves_is_noticed_though_it_is_not_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let socket = listener.accept().await.unwrap().0.into_std().unwrap();
+        let watch = TcpStream::from_std(socket.try_clone().unwrap()).unwrap();
+        let (events, taken) = mpsc::channel(1);
+        let intake = Intake::new(events);
+        let socket = TcpStream::from_std(socket).unwrap();
+        let (mut stream, cut) = Throttled::new(socket, intake.clone());
+        intake.emit(event()).await.unwrap();
+        peer.write_all(b"more").await.unwrap();
+        tokio::select! {
+            () = cut.peer_left(&watch) => panic!("it is still there"),
+            _ = stream.read_u8() => panic!("there is no room"),
+            () = tokio::time::sleep(2 * LEAVING_TIME) => {}
+        }
+        drop(peer);
+        tokio::time::timeout(4 * LEAVING_TIME, cut.peer_left(&watch))
+            .await
+            .unwrap();
+        drop(taken);
     }
 }

@@ -1,10 +1,16 @@
 //! Who gets in, and where to.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    io::{ErrorKind, Read as _, Write as _},
+    net::TcpStream,
+    process::Command,
+    time::Instant,
+};
 
 use serde_json::json;
 
-use crate::support::{Agent, Person, libpq, run, ssh::SshWorld, until};
+use crate::support::{Agent, PATIENCE, Person, libpq, run, ssh::SshWorld, until};
 
 #[test]
 fn a_certificate_is_given_for_a_token_and_recorded() {
@@ -120,15 +126,11 @@ fn certificates_that_prove_nothing_are_refused() {
     assert!(is_recorded("certificate_invalid"));
 
     // A byte of the claims.
-    let mut words = good.split(' ');
-    let (kind, blob) = (words.next().unwrap(), words.next().unwrap());
-    let middle = blob.len() / 2;
-    let other = if &blob[middle..=middle] == "A" {
-        "B"
-    } else {
-        "A"
-    };
-    let tampered = format!("{kind} {}{other}{}\n", &blob[..middle], &blob[middle + 1..]);
+    let (kind, blob) = good.split_once(' ').unwrap();
+    let mut blob = blob.as_bytes().to_vec();
+    let middle = blob.len() / 3;
+    blob[middle] = if blob[middle] == b'A' { b'B' } else { b'A' };
+    let tampered = format!("{kind} {}", String::from_utf8(blob).unwrap());
     fs::write(&certificate, tampered).unwrap();
     assert_ne!(ssh().code, Some(0));
 
@@ -153,7 +155,7 @@ fn a_session_ends_with_its_token_and_so_does_the_certificate() {
         "claims": { "exp": soon },
     }));
     world.configure(Agent::Reader, &token).ok();
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let cut = world.ssh(Agent::Reader, &["sleep 60"]);
     assert_eq!(cut.code, Some(255), "{cut:?}");
     assert!(cut.stderr.contains("expired"), "{cut:?}");
@@ -213,4 +215,32 @@ fn a_host_with_another_key_is_not_the_target() {
     let refused = world.ssh(Agent::Reader, &["echo in"]);
     assert_eq!(refused.code, Some(255), "{refused:?}");
     assert!(world.record().contains("host_keys"), "{}", world.record());
+}
+
+#[test]
+fn connections_that_lead_to_no_login_are_closed() {
+    let world = SshWorld::start();
+    let place = ("127.0.0.1", world.gateway.port());
+    let started = Instant::now();
+    let openings: [&[u8]; 4] = [
+        b"",
+        b"SSH-2.0-x\r\n",
+        b"GET / HTTP/1.1\r\nHost: gateway\r\n\r\n",
+        &[0xff; 100_000],
+    ];
+    let connections = openings.map(|opening| {
+        let mut stream = TcpStream::connect(place).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        drop(stream.write_all(opening));
+        stream
+    });
+    assert_eq!(world.ssh(Agent::Reader, &["echo beside"]).ok(), "beside");
+    for mut stream in connections {
+        let mut said = Vec::new();
+        match stream.read_to_end(&mut said) {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
+    }
+    assert!(started.elapsed() < PATIENCE);
 }

@@ -1,6 +1,6 @@
 //! Programs: what goes in, what comes out, how they end, and what waits for people.
 
-use std::{process::Stdio, time::Duration};
+use std::{fs, process::Stdio, time::Duration};
 
 use crate::support::{
     Agent, Person, run,
@@ -39,16 +39,18 @@ fn large_and_binary_data_pass_both_ways_at_once() {
     let data: Vec<u8> = (0..12_000_000_u32)
         .flat_map(|n| (n % 251).to_le_bytes()[..1].to_vec())
         .collect();
-    let echoed = pipe(
-        world.client("ssh", Agent::Reader).args(["box", "cat"]),
-        data.clone(),
-    );
-    assert_eq!(echoed.status.code(), Some(0), "{}", world.gateway.log());
-    assert!(
-        echoed.stdout == data,
-        "{} bytes came back",
-        echoed.stdout.len()
-    );
+    // The second time with a new exchange of keys after each two megabytes.
+    for rekey in ["default none", "2M none"] {
+        let mut client = world.client("ssh", Agent::Reader);
+        client.args(["-o", &format!("RekeyLimit={rekey}"), "box", "cat"]);
+        let echoed = pipe(&mut client, data.clone());
+        assert_eq!(echoed.status.code(), Some(0), "{}", world.gateway.log());
+        assert!(
+            echoed.stdout == data,
+            "{} bytes came back",
+            echoed.stdout.len()
+        );
+    }
     let counted = world.ssh(
         Agent::Reader,
         &["head -c 30000000 /dev/zero | wc -c; head -c 3000000 /dev/zero"],
@@ -106,14 +108,22 @@ fn a_held_command_that_nobody_approves_never_runs() {
     let silent = world.ssh(Agent::Reader, &[&format!("echo reset > {trace}")]);
     assert_eq!(silent.code, Some(126), "{silent:?}");
 
-    let mut gone = world.spawn(Agent::Reader, &[&format!("echo restart > {trace}")]);
-    world.pending();
-    gone.kill().unwrap();
-    gone.wait().unwrap();
-    until("the withdrawal", || {
-        let list = world.as_person(Person::Rita, &["approvals", "list", "--json"]);
-        list.json().as_array().unwrap().is_empty().then_some(())
-    });
+    // Whoever leaves takes the request along: with nothing to say, and with more than is kept.
+    let large = world.path("large");
+    fs::write(&large, vec![b'x'; 2_000_000]).unwrap();
+    for input in [Stdio::null(), fs::File::open(&large).unwrap().into()] {
+        let mut client = world.client("ssh", Agent::Reader);
+        client.args(["box", &format!("cat > /dev/null; echo restart > {trace}")]);
+        let mut gone = client.stdin(input).stderr(Stdio::null()).spawn().unwrap();
+        world.pending();
+        std::thread::sleep(Duration::from_millis(300));
+        gone.kill().unwrap();
+        gone.wait().unwrap();
+        until("the withdrawal", || {
+            let list = world.as_person(Person::Rita, &["approvals", "list", "--json"]);
+            list.json().as_array().unwrap().is_empty().then_some(())
+        });
+    }
     std::thread::sleep(Duration::from_millis(200));
     assert!(!world.path("open/trace").exists());
 }

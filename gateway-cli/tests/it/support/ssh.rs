@@ -62,7 +62,7 @@ impl SshWorld {
         fs::write(policy.join("classification.toml"), CLASSIFICATION).unwrap();
         let toml = format!(
             "[gateway]\nid = \"it\"\ndata_dir = \"data\"\npolicy = \"policy\"\nadmin = \"127.0.0.1:0\"\n\
-             [gateway.limits]\ndrain_seconds = 1\n\
+             [gateway.limits]\ndrain_seconds = 1\nlogin_seconds = 10\n\
              {}\
              [[listener]]\naddress = \"127.0.0.1:0\"\nprotocol = \"ssh\"\n\
              [[target]]\nname = \"box\"\nprotocol = \"ssh\"\naddress = \"127.0.0.1:{}\"\nenvironment = \"prod\"\n\
