@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use clap::Args;
 use gateway_core::id::TargetName;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
@@ -43,6 +44,24 @@ pub(super) struct KubeconfigArgs {
     source: SourceArgs,
 }
 
+/// How a cluster is reached.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct ClusterEntry {
+    server: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate_authority_data: Option<String>,
+}
+
+/// Which cluster, as whom.
+#[derive(Serialize)]
+struct ContextEntry<'a> {
+    cluster: &'a str,
+    user: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<&'a str>,
+}
+
 impl KubeconfigArgs {
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let config = self.config()?;
@@ -63,12 +82,13 @@ impl KubeconfigArgs {
             return Err(Failure::plain("the server's URL must begin with https://"));
         }
         let name = self.target.as_str();
-        let mut cluster = json!({
-            "server": if self.shared { format!("{server}/{name}") } else { server.to_owned() },
-        });
-        if let Some(file) = &self.server_ca {
-            cluster["certificate-authority-data"] = authorities(file)?.into();
-        }
+        let cluster = ClusterEntry {
+            server: match self.shared {
+                true => format!("{server}/{name}"),
+                false => server.to_owned(),
+            },
+            certificate_authority_data: self.server_ca.as_deref().map(authorities).transpose()?,
+        };
         let gateway = std::env::current_exe().map_err(|e| Failure::other("this program", e))?;
         let gateway = gateway.into_os_string().into_string();
         let gateway = gateway.map_err(|_| Failure::plain("this program's path isn't UTF-8"))?;
@@ -78,10 +98,11 @@ impl KubeconfigArgs {
             "exec-credential".into(),
         ];
         arguments.extend(self.source.to_arguments()?);
-        let mut context = json!({"cluster": name, "user": name});
-        if let Some(namespace) = &self.namespace {
-            context["namespace"] = namespace.as_str().into();
-        }
+        let context = ContextEntry {
+            cluster: name,
+            user: name,
+            namespace: self.namespace.as_deref(),
+        };
         Ok(json!({
             "apiVersion": "v1",
             "kind": "Config",

@@ -60,8 +60,12 @@ pub(super) async fn relay(pool: Pool, peer: Peer) {
                     }
                     act @ (Act::Body(_) | Act::End | Act::Respond(_)) => {
                         if let Some(exchange) = open.get(&stream) {
-                            // An exchange that is over takes nothing more.
-                            drop(exchange.acts.send(act).await);
+                            tokio::select! {
+                                // An exchange that is over takes nothing more.
+                                _ = exchange.acts.send(act) => {}
+                                // A server that takes nothing doesn't outlive its session.
+                                () = events.closed() => return,
+                            }
                         }
                     }
                 }

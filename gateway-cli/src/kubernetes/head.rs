@@ -126,12 +126,14 @@ mod tests {
         }
     }
 
+    type Fields<'a> = &'a [(&'a str, &'a str)];
+
     #[test]
     fn an_upgrade_needs_both_of_its_fields() {
         let websocket = Some(Upgrade::WebSocket);
         let other = |name: &str| Some(Upgrade::Other(name.to_owned()));
         let upgrade = ("upgrade", "websocket");
-        let cases: &[(&[(&str, &str)], Option<Upgrade>)] = &[
+        let cases: &[(Fields<'_>, Option<Upgrade>)] = &[
             (&[], None),
             (&[upgrade], None),
             (&[("connection", "keep-alive"), upgrade], None),

@@ -7,12 +7,16 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::{Request, client::conn::http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
 };
 
-use crate::support::{Agent, Output, kubernetes::Cluster};
+use crate::support::{Agent, Output, kubernetes::Cluster, until};
 
 fn status(output: &Output) -> &str {
     output.stdout.rsplit('\n').next().unwrap_or_default()
@@ -167,8 +171,14 @@ fn bodies_have_one_reading() {
             path,
         );
         assert_eq!(status(&answer), *expected, "{what}: {answer:#?}");
-        let reached = usize::from(*expected == "201");
-        assert_eq!(cluster.api.seen().len(), reached, "{what}");
+        let bodies: Vec<String> = cluster
+            .api
+            .seen()
+            .into_iter()
+            .map(|seen| seen.body)
+            .collect();
+        let expected: &[&str] = if *expected == "201" { &[body] } else { &[] };
+        assert_eq!(bodies, expected, "{what}");
     }
     let deep = format!("{}{}", r#"{"a":"#.repeat(100_000), "}".repeat(100_000));
     let file = cluster.path("deep");
@@ -260,10 +270,9 @@ fn what_agents_must_not_do_never_reaches_the_server() {
     assert!(told.err().contains("aren't for agents"), "{told:#?}");
 }
 
-/// Says `bytes` over TLS and HTTP/1.1, and returns what is said back until the end, or a second of
-/// silence.
-fn say(cluster: &Cluster, bytes: &[u8]) -> String {
-    let (port, ca) = cluster.gateway.place();
+/// TLS to the gateway, for one version of HTTP.
+fn tls(cluster: &Cluster, protocol: &str) -> Arc<ClientConfig> {
+    let (_, ca) = cluster.gateway.place();
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_file(ca).unwrap())
@@ -274,13 +283,20 @@ fn say(cluster: &Cluster, bytes: &[u8]) -> String {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![protocol.into()];
+    Arc::new(config)
+}
+
+/// Says `bytes` over TLS and HTTP/1.1, and returns what is said back until the end, or a second of
+/// silence.
+fn say(cluster: &Cluster, bytes: &[u8]) -> String {
+    let (port, _) = cluster.gateway.place();
     let name = ServerName::try_from("localhost").unwrap();
     let socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
     socket
         .set_read_timeout(Some(Duration::from_secs(1)))
         .unwrap();
-    let client = ClientConnection::new(Arc::new(config), name).unwrap();
+    let client = ClientConnection::new(tls(cluster, "http/1.1"), name).unwrap();
     let mut stream = StreamOwned::new(client, socket);
     stream.write_all(bytes).unwrap();
     let mut said = Vec::new();
@@ -416,6 +432,52 @@ fn pipelined_requests_are_answered_in_order() {
         .filter_map(|answer| answer.get(..3))
         .collect();
     assert_eq!(codes, ["200", "400", "200"], "{said}");
+}
+
+/// Opens and gives up as many requests as the gateway lets one connection.
+async fn reset_rapidly(cluster: &Cluster, requests: usize) -> usize {
+    let (port, _) = cluster.gateway.place();
+    let socket = tokio::net::TcpStream::connect(("127.0.0.1", port));
+    let connector = tokio_rustls::TlsConnector::from(tls(cluster, "h2"));
+    let name = ServerName::try_from("localhost").unwrap();
+    let stream = connector
+        .connect(name, socket.await.unwrap())
+        .await
+        .unwrap();
+    let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (mut sender, connection) = handshake.await.unwrap();
+    let connection = tokio::spawn(connection);
+    let token = cluster.issuer.token(Agent::Reader);
+    let mut sent = 0;
+    while sent < requests && sender.ready().await.is_ok() {
+        let request =
+            Request::get("https://localhost/api/v1/namespaces/shop/pods/web/log?follow=true")
+                .header("authorization", format!("Bearer {token}"))
+                .body(Empty::<Bytes>::new())
+                .unwrap();
+        let answer = sender.send_request(request);
+        drop(tokio::time::timeout(Duration::from_millis(1), answer).await);
+        sent += 1;
+    }
+    drop(sender);
+    connection.abort();
+    sent
+}
+
+#[test]
+fn rapid_resets_cost_no_memory_and_leave_no_streams() {
+    let cluster = Cluster::start();
+    let before = cluster.gateway.resident_kib();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let sent = runtime.block_on(reset_rapidly(&cluster, 2000));
+    assert!(sent > 10, "{sent} requests");
+    let grown = cluster.gateway.resident_kib().saturating_sub(before);
+    assert!(grown < 64 << 10, "{grown} KiB");
+    until("the end of the streams", || {
+        (cluster.api.streams() == 0).then_some(())
+    });
+    let after = cluster.curl(Agent::Reader, &[], "/api/v1/namespaces/shop/pods");
+    assert_eq!(status(&after), "200", "{after:#?}");
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::{
-    Agent, Output,
-    kubernetes::{Cluster, KUBECTL},
+    Agent, Output, TENANT,
+    api_server::SECRET_BASE64,
+    kubernetes::{Cluster, KUBECTL, kubectl},
     libpq as command, run, until,
 };
 
@@ -257,6 +258,98 @@ fn every_transport_works() {
         for seen in seen {
             let shown = seen.header("authorization");
             assert_eq!(!shown.is_empty(), token, "{seen:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_kubeconfig_without_a_token_is_all_that_kubectl_needs() {
+    for shared in [false, true] {
+        let cluster = Cluster::with(|choices| choices.shared = shared);
+        let secret = cluster.path("client.secret");
+        crate::support::write_private(&secret, &Agent::Reader.secret());
+        let config = cluster.path("kubeconfig");
+        let (ca, client) = (cluster.path("ca.pem"), Agent::Reader.client_id());
+        let server = format!("https://localhost:{}", cluster.gateway.port());
+        let mut args = vec![
+            "kubeconfig",
+            "cluster",
+            "--server",
+            &server,
+            "--server-ca",
+            ca.to_str().unwrap(),
+            "--namespace",
+            "shop",
+            "--output",
+            config.to_str().unwrap(),
+            "--kind",
+            "client-secret",
+            "--tenant",
+            TENANT,
+            "--client-id",
+            &client,
+            "--scope",
+            "api://gateway/.default",
+            "--client-secret-file",
+            secret.to_str().unwrap(),
+            "--authority",
+            &cluster.issuer.authority,
+            "--ca",
+            cluster.issuer.ca.to_str().unwrap(),
+        ];
+        if shared {
+            args.push("--shared");
+        }
+        cluster.gateway.cli(&args).ok();
+        let written = std::fs::read_to_string(&config).unwrap();
+        assert!(!written.contains("eyJ"), "no token: {written}");
+        for version in KUBECTL {
+            let mut kubectl = command(kubectl(version));
+            kubectl
+                .env("HOME", cluster.path(""))
+                .env("KUBECONFIG", &config);
+            let pods = run(kubectl.args(["get", "pods", "-o", "name"]));
+            assert_eq!(pods.ok(), "pod/web", "{version}");
+        }
+    }
+}
+
+#[test]
+fn the_starter_policy_lets_kubectl_work_and_keeps_secrets_and_rights() {
+    let cluster = Cluster::with(|choices| choices.starter = true);
+    for version in KUBECTL {
+        let kubectl = |args: &[&str]| run(&mut cluster.kubectl_of(version, Agent::Writer, args));
+        assert_eq!(
+            kubectl(&["get", "pods", "-n", "shop", "-o", "name"]).ok(),
+            "pod/web"
+        );
+        kubectl(&["describe", "pod", "web", "-n", "shop"]).ok();
+        assert_eq!(kubectl(&["auth", "can-i", "get", "pods"]).ok(), "yes");
+        let secret = kubectl(&["get", "secret", "database", "-n", "shop", "-o", "yaml"]);
+        assert!(!secret.ok().contains(SECRET_BASE64), "{secret:#?}");
+        let log = kubectl(&["logs", "web", "-n", "shop"]);
+        assert!(!log.ok().contains("4111 1111 1111 1111"), "{log:#?}");
+        for (args, said) in [
+            (
+                &[
+                    "create",
+                    "role",
+                    "all",
+                    "-n",
+                    "shop",
+                    "--verb=*",
+                    "--resource=pods",
+                ][..],
+                "in JSON only",
+            ),
+            (&["delete", "pod", "web", "-n", "shop"], "Forbidden"),
+            (&["get", "--raw", "/metrics"], "Forbidden"),
+        ] {
+            let output = kubectl(args);
+            assert!(
+                output.err().contains(said),
+                "{version} {args:?}: {output:#?}"
+            );
         }
     }
 }

@@ -94,7 +94,11 @@ fn who_may_not_run_programs_is_told_so() {
         );
         assert_eq!(output.stdout, "");
     }
-    assert!(cluster.api.seen().is_empty(), "{:#?}", cluster.api.seen());
+    let seen = cluster.api.seen();
+    assert!(
+        seen.iter().all(|seen| !seen.target.contains("/exec")),
+        "{seen:#?}"
+    );
 }
 
 #[test]
@@ -142,4 +146,49 @@ fn a_program_ends_with_the_agent_that_ran_it() {
     child.kill().unwrap();
     child.wait().unwrap();
     until("its end", || (cluster.api.streams() == 0).then_some(()));
+}
+
+#[test]
+fn card_numbers_are_masked_in_output_and_logs() {
+    let cluster = Cluster::with(|choices| {
+        choices.classification = "[class.card]\nmask = { method = \"redact\" }\n\
+             [[detect]]\ntarget = \"*\"\nkind = \"card_number\"\nclass = \"card\"\n";
+    });
+    let number = "4111 1111 1111 1111";
+    for command in ["echo", "complain"] {
+        let said = cluster.kubectl(
+            Agent::Writer,
+            &exec(&[], &[command, "paid with", number, "today"]),
+        );
+        assert_eq!(said.code, Some(0), "{said:#?}");
+        let said = said.stdout + &said.stderr;
+        assert!(!said.contains(number) && said.contains("today"), "{said}");
+    }
+    let logs = cluster.kubectl(Agent::Writer, &["logs", "web", "-n", "shop"]);
+    assert!(
+        !logs.ok().contains(number) && logs.ok().contains("paid with"),
+        "{logs:#?}"
+    );
+}
+
+#[test]
+fn an_agent_that_reads_slowly_costs_no_memory() {
+    let cluster = Cluster::start();
+    let before = cluster.gateway.resident_kib();
+    let mut child = cluster
+        .kubectl_of(KUBECTL[0], Agent::Writer, &exec(&[], &["big", "524288"]))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut most = 0;
+    for _ in 0..20 {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        most = most.max(cluster.gateway.resident_kib());
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let grown = most.saturating_sub(before);
+    assert!(grown < 64 << 10, "{grown} KiB");
+    let after = cluster.kubectl(Agent::Writer, &exec(&[], &["echo", "hi"]));
+    assert_eq!(after.ok(), "hi");
 }

@@ -10,7 +10,7 @@ use super::{
     Agent, Gateway, Issuer, Output, Person,
     api_server::{ADMIN_TOKEN, ApiServer, GATEWAY_TOKEN},
     certificates::{self, Authority},
-    gateway::{agents, entra},
+    gateway::{agents, copy_dir, entra},
     process::{command, run},
     until, write_private,
 };
@@ -23,8 +23,10 @@ pub(crate) struct Choices {
     pub(crate) token: bool,
     /// Whether the listener is shared, and paths name the target.
     pub(crate) shared: bool,
-    /// More of the policy, Cedar.
-    pub(crate) policy: String,
+    /// The starter policy, in place of the tests' own.
+    pub(crate) starter: bool,
+    /// What `classification.toml` says beside the built-in classification of Secrets.
+    pub(crate) classification: &'static str,
     /// Keys of `[gateway.limits]`.
     pub(crate) limits: Vec<String>,
 }
@@ -35,7 +37,8 @@ impl Default for Choices {
             http2: true,
             token: false,
             shared: false,
-            policy: String::new(),
+            starter: false,
+            classification: "",
             limits: vec!["drain_seconds = 1".into()],
         }
     }
@@ -112,7 +115,7 @@ impl Front {
         choices: &Choices,
     ) -> Self {
         let issuer = Issuer::start(dir.path());
-        write_policy(&dir.path().join("policy"), &choices.policy);
+        write_policy(&dir.path().join("policy"), choices);
         let listener = if choices.shared {
             "protocol = \"kubernetes\""
         } else {
@@ -214,17 +217,27 @@ impl Front {
 pub(crate) const KUBECTL: [&str; 2] = ["1.32", "1.36"];
 
 /// kubectl of a version, below the folder that `GATEWAY_TEST_KUBECTL` names.
-fn kubectl(version: &str) -> PathBuf {
+pub(crate) fn kubectl(version: &str) -> PathBuf {
     let folder = std::env::var_os("GATEWAY_TEST_KUBECTL").expect(
         "GATEWAY_TEST_KUBECTL names a folder of kubectl-1.32 and kubectl-1.36: see scripts/test",
     );
     PathBuf::from(folder).join(format!("kubectl-{version}"))
 }
 
-fn write_policy(folder: &Path, more: &str) {
-    std::fs::create_dir(folder).unwrap();
-    let policy = include_str!("../kubernetes/policy.cedar");
-    std::fs::write(folder.join("policy.cedar"), format!("{policy}\n{more}")).unwrap();
+fn write_policy(folder: &Path, choices: &Choices) {
+    if choices.starter {
+        let starter = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../gateway-policy/starter/kubernetes"
+        );
+        copy_dir(Path::new(starter), folder);
+    } else {
+        std::fs::create_dir(folder).unwrap();
+        let policy = include_str!("../kubernetes/policy.cedar");
+        std::fs::write(folder.join("policy.cedar"), policy).unwrap();
+        let classification = choices.classification;
+        std::fs::write(folder.join("classification.toml"), classification).unwrap();
+    }
     std::fs::write(folder.join("agents.toml"), agents()).unwrap();
 }
 
