@@ -17,13 +17,15 @@ fn shells_are_for_those_who_may() {
     let world = SshWorld::start();
     let denied = world.ssh_with(Agent::Reader, &["-tt"], &[]);
     assert_eq!(denied.code, Some(126), "{denied:?}");
-    let shell = pipe(
-        world.client("ssh", Agent::Writer).args(["-tt", "box"]),
-        b"tty; exit 5\n".to_vec(),
-    );
-    assert_eq!(shell.status.code(), Some(5), "{shell:?}");
-    let said = String::from_utf8_lossy(&shell.stdout);
-    assert!(said.contains("/dev/pts/"), "{said}");
+    // With a terminal of a name, and of none.
+    for term in ["xterm", ""] {
+        let mut client = world.client("ssh", Agent::Writer);
+        client.args(["-tt", "box"]).env("TERM", term);
+        let shell = pipe(&mut client, b"tty; exit 5\n".to_vec());
+        assert_eq!(shell.status.code(), Some(5), "{shell:?}");
+        let said = String::from_utf8_lossy(&shell.stdout);
+        assert!(said.contains("/dev/pts/"), "{said}");
+    }
 }
 
 #[test]
