@@ -28,11 +28,7 @@ use gateway_core::{
     drive::{ChannelLink, ChannelPeer, channel_link},
     record::CloseReason,
 };
-use gateway_protocols::kubernetes::{
-    Command, Session,
-    message::{Event, Header},
-    session::Options,
-};
+use gateway_protocols::kubernetes::{Command, Session, message::Event, session::Options};
 use tokio::{net::TcpStream, task::JoinSet};
 
 pub(crate) use target::{KubernetesTarget, TargetError};
@@ -76,7 +72,7 @@ pub(crate) async fn serve(accepted: Accepted, socket: TcpStream) -> CloseReason 
     };
     let wire = Session::new(&options);
     let tls = server::acceptor(&accepted.gateway().agent_tls);
-    let (link, peer) = channel_link(QUEUE_MAX, weigh);
+    let (link, peer) = channel_link(QUEUE_MAX, Event::weight);
     // A task of its own: if it fails, the session sees its connection end.
     let mut transport = JoinSet::new();
     transport.spawn(server::serve(socket, tls, peer));
@@ -102,7 +98,7 @@ impl Lane for KubernetesLane {
             let pool = Pool::open(Arc::clone(target))
                 .await
                 .map_err(io::Error::other)?;
-            let (link, peer) = channel_link(QUEUE_MAX, weigh);
+            let (link, peer) = channel_link(QUEUE_MAX, Event::weight);
             // Owned by the link: it ends when the session drops that.
             tokio::spawn(client::relay(pool, peer));
             Ok(link)
@@ -112,23 +108,6 @@ impl Lane for KubernetesLane {
 
     /// A Kubernetes wire sends nothing beside its requests.
     fn aside(_: Arc<TargetService>, _: Command) {}
-}
-
-/// About the memory that an event occupies, bytes.
-fn weigh(event: &Event) -> usize {
-    let headers = |headers: &[Header]| -> usize {
-        headers
-            .iter()
-            .map(|header| header.name.len() + header.value.len())
-            .sum()
-    };
-    size_of::<Event>()
-        + match event {
-            Event::Request { head, .. } => head.target.len() + headers(&head.headers),
-            Event::Response { head, .. } => headers(&head.headers),
-            Event::Body { data, .. } => data.len(),
-            Event::End { .. } | Event::Reset { .. } => 0,
-        }
 }
 
 /// A body's data in pieces that fit an event.

@@ -154,6 +154,9 @@ async fn carry(
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "an agent's HTTP connection ended");
+        if error.is_parse() {
+            agent.malformed(&error).await;
+        }
     }
     if let Ok(Upgrading {
         done,
@@ -309,6 +312,18 @@ async fn exchange(
 }
 
 impl Agent {
+    /// Tells the session of what wasn't a request.
+    async fn malformed(&self, error: &hyper::Error) {
+        let stream = self.next();
+        let why = format!("what the agent sent isn't HTTP: {error}");
+        // A session that has ended needs no word.
+        drop(self.events.send(Event::Malformed { stream, why }).await);
+    }
+
+    fn next(&self) -> StreamId {
+        StreamId(self.last.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
     /// Tells the session of a new stream.
     async fn announce(
         &self,
@@ -318,7 +333,7 @@ impl Agent {
         let departure = departure.map_err(|_| Aborted)?;
         let event = self.events.reserve().await.map_err(|_| Aborted)?;
         // From here on nothing waits: the session knows of the stream, and hears of its end.
-        let stream = StreamId(self.last.fetch_add(1, Ordering::Relaxed) + 1);
+        let stream = self.next();
         let (to_stream, acts) = mpsc::channel(ACTS_MAX);
         self.streams.0.lock().insert(stream, to_stream);
         event.send(Event::Request { stream, head });

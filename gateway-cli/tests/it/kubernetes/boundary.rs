@@ -408,6 +408,22 @@ fn smuggled_requests_are_requests_or_errors_and_never_both() {
 }
 
 #[test]
+fn what_is_no_http_is_on_record() {
+    let cluster = Cluster::start();
+    let token = cluster.issuer.token(Agent::Reader);
+    let good = format!(
+        "GET /api/v1/namespaces/shop/pods HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    let bad = "GET /api\x01 HTTP/1.1\r\nHost : localhost\r\n\r\n";
+    let said = say(&cluster, format!("{good}{bad}").as_bytes());
+    assert!(said.contains("HTTP/1.1 400"), "{said}");
+    let sessions = cluster.gateway.cli(&["sessions", "list", "--json"]).json();
+    let id = sessions[0]["id"].as_str().unwrap();
+    let shown = cluster.gateway.cli(&["sessions", "show", id]);
+    assert!(shown.ok().contains("isn't HTTP"), "{shown:#?}");
+}
+
+#[test]
 fn pipelined_requests_are_answered_in_order() {
     let cluster = Cluster::start();
     let token = cluster.issuer.token(Agent::Reader);

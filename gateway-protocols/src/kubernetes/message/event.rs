@@ -71,6 +71,7 @@ pub struct ResponseHead {
 ///
 /// ```text
 /// agent   Request Body* End        then Reset, or nothing
+/// agent   Malformed                and no more
 /// agent   Request (upgrade)        and after a Respond of 101: Body* End
 /// target  Response Body* End       or Reset at any point
 /// target  Response (101) Body* End
@@ -114,6 +115,14 @@ pub enum Event {
         /// Words for the operator.
         why: String,
     },
+    /// From the agent: what came in the place of a request isn't HTTP. The shell has answered as
+    /// HTTP does (400), and the connection ends.
+    Malformed {
+        /// A stream of its own.
+        stream: StreamId,
+        /// What is wrong; nothing of what came.
+        why: String,
+    },
 }
 
 impl Event {
@@ -125,7 +134,8 @@ impl Event {
             | Self::Response { stream, .. }
             | Self::Body { stream, .. }
             | Self::End { stream }
-            | Self::Reset { stream, .. } => *stream,
+            | Self::Reset { stream, .. }
+            | Self::Malformed { stream, .. } => *stream,
         }
     }
 
@@ -137,7 +147,7 @@ impl Event {
             Self::Request { head, .. } => head.target.len() + fields(&head.headers),
             Self::Response { head, .. } => fields(&head.headers),
             Self::Body { data, .. } => data.len(),
-            Self::Reset { why, .. } => why.len(),
+            Self::Reset { why, .. } | Self::Malformed { why, .. } => why.len(),
             Self::End { .. } => 0,
         };
         EVENT_BYTES + data

@@ -79,6 +79,9 @@ impl Login {
         while matches!(self.state, State::Idle) {
             match input.pop_front() {
                 Some(message::Event::Request { stream, head }) => self.request(stream, head, turn),
+                Some(message::Event::Malformed { why, .. }) => {
+                    turn.refuse_session(Denial::new(Reason::Protocol, why));
+                }
                 // Of a request that was refused.
                 Some(_) => {}
                 None => return,

@@ -130,6 +130,10 @@ impl Relay {
                 self.agent_reset(stream, turn);
                 Ok(())
             }
+            message::Event::Malformed { why, .. } => {
+                turn.refuse(Denial::new(Reason::Protocol, why));
+                Ok(())
+            }
         }
     }
 
@@ -339,7 +343,9 @@ impl Relay {
                 exchange::Progress::Over
             }
             (Stream::Reading(..) | Stream::Held(..) | Stream::Exec(_), _)
-            | (_, message::Event::Request { .. }) => return Err(misplaced(Side::Target)),
+            | (_, message::Event::Request { .. } | message::Event::Malformed { .. }) => {
+                return Err(misplaced(Side::Target));
+            }
         };
         if over == exchange::Progress::Over {
             self.streams.remove(&stream);

@@ -198,7 +198,8 @@ impl Typed for Event {
             Self::Request { .. }
             | Self::Response { .. }
             | Self::End { .. }
-            | Self::Reset { .. } => None,
+            | Self::Reset { .. }
+            | Self::Malformed { .. } => None,
         }
     }
 }
