@@ -218,6 +218,9 @@ fn effects_of(analysis: &Analysis) -> String {
         Object::Relation { schema, name } => format!("{schema}.{name}"),
         Object::Function { schema, name } => format!("{schema}.{name}()"),
         Object::Setting { name } => format!("${name}"),
+        Object::Path { .. } | Object::Resource { .. } | Object::ApiPath { .. } => {
+            panic!("no object of SQL")
+        }
     };
     let effects: Vec<String> = analysis
         .effects
