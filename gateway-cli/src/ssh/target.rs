@@ -9,7 +9,7 @@ use russh::{
     client::{self, AuthResult},
     keys::{PrivateKey, PrivateKeyWithHashAlg, PublicKey},
 };
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::Semaphore};
 
 use super::{
     CAPACITY, PACKET_BYTES_MAX, WINDOW_BYTES, algorithms,
@@ -23,6 +23,10 @@ use crate::config::{HostPort, SshUpstream};
 /// To connect and log in, name resolution included.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// Logins at once. OpenSSH's server drops connections at random from its tenth on that hasn't logged
+/// in (sshd_config(5), `MaxStartups`), and for it all agents are one client.
+const LOGINS_MAX: usize = 8;
+
 /// One SSH server behind the gateway.
 pub(crate) struct SshTarget {
     address: HostPort,
@@ -30,6 +34,7 @@ pub(crate) struct SshTarget {
     key_file: PathBuf,
     host_keys: Arc<[PublicKey]>,
     config: Arc<client::Config>,
+    logins: Semaphore,
 }
 
 /// The gateway's key, or the host's, can't be used.
@@ -98,6 +103,7 @@ impl SshTarget {
             key_file: upstream.key_file.clone(),
             host_keys,
             config: Arc::new(config),
+            logins: Semaphore::new(LOGINS_MAX),
         })
     }
 
@@ -113,6 +119,10 @@ impl SshTarget {
 
     async fn try_connect(&self) -> Result<ChannelLink<Event, Outbound>, ConnectError> {
         let deadline = tokio::time::Instant::now() + CONNECT_TIME_MAX;
+        let _turn = tokio::time::timeout_at(deadline, self.logins.acquire())
+            .await
+            .map_err(|_| ConnectError::Late)?
+            .map_err(|_| ConnectError::Gone)?;
         let place = (self.address.host.as_str(), self.address.port);
         let socket = tokio::time::timeout_at(deadline, TcpStream::connect(place))
             .await

@@ -166,6 +166,20 @@ fn channels_of_one_connection_are_decided_one_by_one() {
     assert_eq!(sessions.as_array().unwrap().len(), 1, "{sessions:#}");
 }
 
+/// OpenSSH's server drops logins where there are many at once.
+#[test]
+fn many_agents_at_once_all_reach_the_target() {
+    let world = SshWorld::start();
+    world.config(Agent::Reader);
+    let children: Vec<_> = (0..20)
+        .map(|n| world.spawn(Agent::Reader, &[&format!("echo {n}")]))
+        .collect();
+    for (n, child) in children.into_iter().enumerate() {
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.stdout, format!("{n}\n").into_bytes(), "{output:?}");
+    }
+}
+
 #[test]
 fn card_numbers_are_masked_across_packets_and_written_nowhere() {
     let mut world = SshWorld::start();
