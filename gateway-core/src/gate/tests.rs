@@ -542,12 +542,13 @@ fn streams_are_recorded_in_their_direction() {
 
 #[test]
 fn a_stricter_policy_ends_what_runs_for_long() {
-    let cases: [(fn(&str) -> Operation, _); 2] =
-        [(command, Some(CloseReason::PolicyChanged)), (sql, None)];
-    for (operation, closed) in cases {
+    for (operation, closed) in [
+        (command("top"), Some(CloseReason::PolicyChanged)),
+        (sql("top"), None),
+    ] {
         let mut bench = Bench::open(Mode::Enforce);
         bench.act(move |turn| {
-            let ruling = turn.submit(operation("top"));
+            let ruling = turn.submit(operation);
             turn.release(unit_of(&ruling), Bytes::from_static(b"top"));
         });
         bench.give(Input::PolicyChanged);
