@@ -31,7 +31,9 @@ use gateway_core::{
     record::{Entry, Evidence},
     target::{Durability, Mode, Target},
     time::{Mono, Now, Wall},
-    wire::{Analysed, Answer, Question, Route, Side, TargetLogin, TargetProof, TlsFacts},
+    wire::{
+        Analysed, Answer, Credential, Question, Route, Side, TargetLogin, TargetProof, TlsFacts,
+    },
 };
 use gateway_protocols::{
     postgres::{
@@ -219,10 +221,12 @@ impl InProcess {
                 database: requested,
             })),
             // A gateway verifies an Entra token here: `gateway_core::identity::verify`.
-            Question::Authenticate { secret, .. } if secret.expose_secret() == "our token" => {
-                Answer::Authenticated(Ok(Authenticated::by_verified_credential(sample_agent()?)))
-            }
-            Question::Authenticate { .. } => Answer::Authenticated(Err("unknown_token".to_owned())),
+            Question::Authenticate { credential, .. } => Answer::Authenticated(match credential {
+                Credential::Password(token) if token.expose_secret() == "our token" => {
+                    Ok(Authenticated::by_verified_credential(sample_agent()?))
+                }
+                _ => Err("unknown_token".to_owned()),
+            }),
             Question::AnalyseSql { text } => Answer::Analysed(self.analyse(&text)?),
             Question::TargetLogin => Answer::TargetLogin(Ok(TargetLogin {
                 user: "gateway".to_owned(),
