@@ -15,6 +15,9 @@ pub struct Limits {
     pub unacknowledged_bytes_max: usize,
     /// Units, expected replies and questions outstanding at once.
     pub outstanding_max: usize,
+    /// Messages of one session that are refused without being operations. Each is a record: a
+    /// session that has more of them ends.
+    pub refusals_max: u64,
     /// Prepared statements and portals remembered per session.
     pub prepared_max: usize,
     /// Text and analyses remembered per session, bytes.
@@ -37,6 +40,7 @@ impl Default for Limits {
             held_input_bytes_max: 64 << 10,
             unacknowledged_bytes_max: 1 << 20,
             outstanding_max: 4096,
+            refusals_max: 10_000,
             prepared_max: 4096,
             statement_cache_bytes_max: 1 << 20,
             login_time_max: Duration::from_secs(30),

@@ -13,6 +13,9 @@ use tokio_util::sync::PollSender;
 use super::link::Link;
 use crate::wire::Payload;
 
+/// What a queued command occupies beside its data, bytes, about.
+const COMMAND_BYTES: usize = 192;
+
 /// The driver's end.
 pub struct ChannelLink<I, O> {
     events: mpsc::Receiver<I>,
@@ -82,7 +85,7 @@ where
     }
 
     fn write(&mut self, data: O) {
-        self.output_weight += data.weight();
+        self.output_weight += data.weight() + COMMAND_BYTES;
         self.output.push_back(data);
     }
 
@@ -130,7 +133,7 @@ where
                 Poll::Pending => break,
             }
             if let Some(data) = self.output.pop_front() {
-                self.output_weight -= data.weight();
+                self.output_weight -= data.weight() + COMMAND_BYTES;
                 if self.commands.send_item(data).is_err() {
                     return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
                 }
@@ -161,7 +164,8 @@ mod tests {
         }
         link.finish();
         assert!(poll_fn(|cx| link.poll_write(cx)).await.unwrap());
-        assert_eq!((link.output_weight(), link.is_drained()), (3, false));
+        let second = "two".len() + COMMAND_BYTES;
+        assert_eq!((link.output_weight(), link.is_drained()), (second, false));
         assert_eq!(peer.commands.recv().await.unwrap(), "one");
         assert!(poll_fn(|cx| link.poll_write(cx)).await.unwrap());
         assert!(link.is_drained());

@@ -38,6 +38,9 @@ pub use tcp::{TcpLink, Upgrade};
 
 /// Output waiting on one side above which the other side isn't read, bytes.
 const HIGH_WATER: usize = 256 << 10;
+/// Output waiting on a side above which that side itself isn't read, bytes: a peer that takes no
+/// answers gets none. Far above [`HIGH_WATER`], because some transports must be read to be written.
+const OWN_OUTPUT_MAX: usize = 4 << 20;
 /// How long a closed session may take to write its last bytes.
 const LINGER: Duration = Duration::from_secs(5);
 /// Rounds of one wake-up before other sessions get their turn.
@@ -332,6 +335,7 @@ where
         if self.closing.is_some()
             || link.is_ended()
             || other_weight > HIGH_WATER
+            || link.output_weight() > OWN_OUTPUT_MAX
             || !self.gate.wants(side, link.buffered())
         {
             return false;

@@ -48,6 +48,7 @@ pub(crate) struct Core<O> {
     /// Of the latest input.
     pub(super) now: Wall,
     pub(super) probes: u64,
+    pub(super) refusals: u64,
     pub(super) bytes_to_agent: u64,
     pub(super) bytes_from_agent: u64,
     pub(super) refusal_recorded: bool,
@@ -118,6 +119,7 @@ impl<O: Payload> Core<O> {
             session_end: None,
             now: Wall::default(),
             probes: 0,
+            refusals: 0,
             bytes_to_agent: 0,
             bytes_from_agent: 0,
             refusal_recorded: false,

@@ -192,6 +192,12 @@ impl<W: Wire> Gate<W> {
                 .is_ok();
             self.core.close(now, error.reason);
         }
+        if self.core.refusals > self.core.limits.refusals_max && self.core.phase != Phase::Closed {
+            // The wire's last words fail like any others: the session closes either way.
+            if self.close(now, CloseReason::Limit).is_err() {
+                self.core.close(now, CloseReason::Limit);
+            }
+        }
         if let Some(fault) = self.core.fault.take() {
             let error = WireError {
                 side: Side::Target,

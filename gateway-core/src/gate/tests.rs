@@ -15,6 +15,7 @@ use crate::{
     decision::{Decision, Denial, Hold, Reason, Request, Requirement},
     id::{AppId, Digest, ObjectId, RuleId, TargetName, TenantId, UnitId},
     identity::{Authenticated, Groups, Principal, PrincipalKind},
+    limits::Limits,
     mask::Obligations,
     operation::{
         Analysis, ClassifiedUse, CommandFacts, CommandKind, CommandUnit, Inspection, SqlFacts,
@@ -590,4 +591,17 @@ fn a_session_has_one_principal_for_life() {
     });
     assert_eq!(other, Err("another_principal".to_owned()));
     assert_eq!(end_after, end);
+}
+
+#[test]
+fn a_session_that_only_draws_refusals_ends() {
+    let mut bench = Bench::open(Mode::Enforce);
+    let refusals = Limits::default().refusals_max;
+    for _ in 0..refusals {
+        bench.act(|turn| turn.refuse(Denial::new(Reason::Protocol, "no")));
+    }
+    assert_eq!(bench.closed, None);
+    bench.act(|turn| turn.refuse(Denial::new(Reason::Protocol, "no")));
+    bench.acknowledge();
+    assert_eq!(bench.closed, Some(CloseReason::Limit));
 }

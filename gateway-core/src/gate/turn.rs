@@ -231,6 +231,7 @@ impl<'a, O: Payload> Turn<'a, O> {
     /// Records the refusal of something that never became an operation: what the protocol doesn't
     /// allow, or the gateway doesn't support.
     pub fn refuse(&mut self, denial: Denial) {
+        self.core.refusals += 1;
         let unit = self.core.next_unit();
         self.core
             .block(self.now, unit, None, denial, Severity::Notice);

@@ -29,6 +29,9 @@ const PRIVILEGED: &[&str] = &[
     "procMount",
     "capabilities",
     "nodeName",
+    "hostPort",
+    "flexVolume",
+    "sysctls",
 ];
 /// Top-level members of a Secret that are no payload.
 const SECRET_PLAIN: &[&str] = &["apiVersion", "kind", "type", "immutable"];
@@ -214,7 +217,8 @@ fn is_privileged(body: &Body) -> bool {
                 .unwrap_or_default();
             let named = path.split('/').any(|segment| PRIVILEGED.contains(&segment));
             let value = operation.get("value");
-            named && value.is_none_or(is_set) || value.is_some_and(opens_node)
+            let unconfined = value.and_then(Json::as_str) == Some("Unconfined");
+            named && value.is_none_or(is_set) || unconfined || value.is_some_and(opens_node)
         }),
         (_, json) => opens_node(json),
     }
@@ -226,6 +230,12 @@ fn opens_node(json: &Json) -> bool {
             // Dropping capabilities takes rights away.
             "capabilities" => value.get("add").is_some_and(is_set),
             "procMount" => value.as_str() != Some("Default"),
+            // A volume that is a folder of its node; other members may bear the name.
+            "local" if value.get("path").is_some() => true,
+            "seLinuxOptions" => value.get("type").is_some_and(is_set),
+            "seccompProfile" | "appArmorProfile" => {
+                value.get("type").and_then(Json::as_str) == Some("Unconfined")
+            }
             name if PRIVILEGED.contains(&name) => is_set(value),
             _ => opens_node(value),
         }),

@@ -245,6 +245,36 @@ fn privileges_are_found_in_every_kind_of_patch() {
             r#"{"spec":{"nodeName":"n"}}"#,
             true,
         ),
+        (
+            "application/merge-patch+json",
+            r#"{"spec":{"local":{"path":"/"}}}"#,
+            true,
+        ),
+        (
+            "application/merge-patch+json",
+            r#"{"metadata":{"labels":{"local":"a"}}}"#,
+            false,
+        ),
+        (
+            "application/merge-patch+json",
+            r#"{"spec":{"securityContext":{"seccompProfile":{"type":"Unconfined"}}}}"#,
+            true,
+        ),
+        (
+            "application/merge-patch+json",
+            r#"{"spec":{"securityContext":{"seccompProfile":{"type":"RuntimeDefault"}}}}"#,
+            false,
+        ),
+        (
+            "application/json-patch+json",
+            r#"[{"op":"replace","path":"/spec/securityContext/seccompProfile/type","value":"Unconfined"}]"#,
+            true,
+        ),
+        (
+            "application/merge-patch+json",
+            r#"{"spec":{"containers":[{"name":"c","ports":[{"containerPort":80,"hostPort":80}]}]}}"#,
+            true,
+        ),
     ] {
         let unit = unit_of(&head(TARGET, &[("content-type", media)]), body).unwrap();
         assert_eq!(unit.facts.privileged, privileged, "{body}");

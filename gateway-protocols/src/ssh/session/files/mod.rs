@@ -263,7 +263,9 @@ impl Files {
         for unit in std::mem::take(&mut self.held).into_keys() {
             turn.withdraw(unit);
         }
-        self.queue.clear();
+        for unit in self.queue.drain(..).filter_map(|request| request.unit()) {
+            turn.finish(unit, UnitEnd::of(Outcome::NotExecuted));
+        }
         self.from_agent.clear();
         match self.state {
             State::ExpectOpened => self.state = State::GivenUp,
@@ -287,7 +289,14 @@ impl Files {
     ) -> Result<(), WireError> {
         if let Some(located) = self.held.remove(&unit) {
             match ruled {
-                Ok(_) => self.run(located, unit, agent, turn),
+                Ok(_) => match Unlocated::again(located, unit) {
+                    Ok(again) => {
+                        self.queue.push_back(again);
+                        self.locate(agent, turn);
+                    }
+                    // On a handle, or nothing is to be sent.
+                    Err(located) => self.run(located, unit, agent, turn),
+                },
                 Err(denial) => self.deny(located.id, &denial, agent, turn),
             }
         }

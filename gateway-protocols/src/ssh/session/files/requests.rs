@@ -36,9 +36,39 @@ pub(super) struct Unlocated {
     /// What was answered.
     paths: Vec<String>,
     failure: Option<Status>,
+    /// The unit that was approved meanwhile, and the paths it was approved for.
+    approved: Option<(UnitId, Vec<String>)>,
 }
 
 impl Unlocated {
+    /// An approved request, to be located again: while it waited, its path may have come to lead
+    /// elsewhere. Asked about are the paths that were approved, which are what would be sent.
+    pub(super) fn again(located: Located, unit: UnitId) -> Result<Self, Located> {
+        let lasts = paths(&located.request).into_iter().map(|(_, last)| last);
+        let questions: Result<VecDeque<Question>, _> = located
+            .paths
+            .iter()
+            .zip(lasts)
+            .map(|(path, last)| Question::new(&Bytes::from(path.clone()), last))
+            .collect();
+        match questions {
+            Ok(questions) if !questions.is_empty() && located.failure.is_none() => Ok(Self {
+                id: located.id,
+                request: located.request,
+                questions,
+                paths: Vec::new(),
+                failure: None,
+                approved: Some((unit, located.paths)),
+            }),
+            Ok(_) | Err(_) => Err(located),
+        }
+    }
+
+    /// The unit that was approved, if one was.
+    pub(super) fn unit(&self) -> Option<UnitId> {
+        self.approved.as_ref().map(|(unit, _)| *unit)
+    }
+
     /// Takes the target's answer to the first question.
     ///
     /// # Errors
@@ -139,6 +169,7 @@ impl Files {
                     questions,
                     paths: Vec::new(),
                     failure: None,
+                    approved: None,
                 });
                 self.locate(agent, turn);
             }
@@ -156,8 +187,14 @@ impl Files {
             && let Some(first) = self.queue.front()
         {
             let Some(question) = first.questions.front() else {
-                if let Some(first) = self.queue.pop_front() {
-                    self.submit(first.into_located(), agent, turn);
+                if let Some(mut first) = self.queue.pop_front() {
+                    match first.approved.take() {
+                        None => self.submit(first.into_located(), agent, turn),
+                        Some((unit, paths)) if paths == first.paths => {
+                            self.run(first.into_located(), unit, agent, turn);
+                        }
+                        Some((unit, _)) => Self::moved(first.id, unit, agent, turn),
+                    }
                 }
                 continue;
             };
@@ -183,6 +220,14 @@ impl Files {
                 self.held.insert(unit, located);
             }
         }
+    }
+
+    /// An approved path leads elsewhere now: what was approved can't be done any more.
+    fn moved(id: u32, unit: UnitId, agent: &AgentEnd, turn: &mut Turn<'_, Outbound>) {
+        turn.finish(unit, UnitEnd::of(Outcome::NotExecuted));
+        let message = "the path leads elsewhere than when it was approved";
+        let denial = Denial::new(Reason::NotConsumed, message);
+        Self::refuse(id, StatusCode::PERMISSION_DENIED, denial, agent, turn);
     }
 
     /// Sends what is allowed.

@@ -314,8 +314,35 @@ fn held_requests_let_others_pass() {
     assert_eq!(bench.heard(Side::Agent), ["1 8 Handle(b\"h\")"]);
     bench.heard(Side::Target);
     bench.vote(ApprovalOutcome::Approved);
+    let asked = bench.heard(Side::Target);
+    assert!(asked[0].contains("Realpath"), "{asked:?}");
+    resolves(&mut bench, 4, "/srv/hold");
     let sent = bench.heard(Side::Target);
     assert!(sent[0].contains("path: b\"/srv/hold\""), "{sent:?}");
+}
+
+#[test]
+fn an_approved_path_is_resolved_again_and_must_lead_where_it_did() {
+    for (leads_to, is_sent) in [("/srv/hold", true), ("/secret/hold", false)] {
+        let mut bench = ready();
+        asks(&mut bench, 7, open("hold", 1));
+        resolves(&mut bench, 1, "/srv/hold");
+        bench.heard(Side::Agent);
+        bench.vote(ApprovalOutcome::Approved);
+        bench.heard(Side::Target);
+        resolves(&mut bench, 2, leads_to);
+        let sent = bench.heard(Side::Target).join(" ");
+        assert_eq!(sent.contains("Open"), is_sent, "{sent}");
+        assert!(!sent.contains("/secret"), "{sent}");
+        assert_eq!(bench.recorded("leads elsewhere"), !is_sent);
+        if !is_sent {
+            let ended = bench.ended();
+            assert_eq!(
+                ended.last().map(|(_, end)| end),
+                Some(&Outcome::NotExecuted)
+            );
+        }
+    }
 }
 
 #[test]
