@@ -41,7 +41,7 @@ use crate::ssh::{
     reply::{Expected, ReplyTable},
 };
 use operation::Located;
-use requests::Unlocated;
+use requests::{Unlocated, questions_again};
 
 /// Files and folders open at once in one transfer.
 pub const HANDLES_MAX: usize = 256;
@@ -289,13 +289,13 @@ impl Files {
     ) -> Result<(), WireError> {
         if let Some(located) = self.held.remove(&unit) {
             match ruled {
-                Ok(_) => match Unlocated::again(located, unit) {
-                    Ok(again) => {
+                Ok(_) => match questions_again(&located) {
+                    Some(questions) => {
+                        let again = Unlocated::again(located, unit, questions);
                         self.queue.push_back(again);
                         self.locate(agent, turn);
                     }
-                    // On a handle, or nothing is to be sent.
-                    Err(located) => self.run(located, unit, agent, turn),
+                    None => self.run(located, unit, agent, turn),
                 },
                 Err(denial) => self.deny(located.id, &denial, agent, turn),
             }

@@ -41,26 +41,15 @@ pub(super) struct Unlocated {
 }
 
 impl Unlocated {
-    /// An approved request, to be located again: while it waited, its path may have come to lead
-    /// elsewhere. Asked about are the paths that were approved, which are what would be sent.
-    pub(super) fn again(located: Located, unit: UnitId) -> Result<Self, Located> {
-        let lasts = paths(&located.request).into_iter().map(|(_, last)| last);
-        let questions: Result<VecDeque<Question>, _> = located
-            .paths
-            .iter()
-            .zip(lasts)
-            .map(|(path, last)| Question::new(&Bytes::from(path.clone()), last))
-            .collect();
-        match questions {
-            Ok(questions) if !questions.is_empty() && located.failure.is_none() => Ok(Self {
-                id: located.id,
-                request: located.request,
-                questions,
-                paths: Vec::new(),
-                failure: None,
-                approved: Some((unit, located.paths)),
-            }),
-            Ok(_) | Err(_) => Err(located),
+    /// An approved request, to be located again.
+    pub(super) fn again(located: Located, unit: UnitId, questions: VecDeque<Question>) -> Self {
+        Self {
+            id: located.id,
+            request: located.request,
+            questions,
+            paths: Vec::new(),
+            failure: None,
+            approved: Some((unit, located.paths)),
         }
     }
 
@@ -104,6 +93,20 @@ impl Unlocated {
             opened_by: None,
         }
     }
+}
+
+/// What to ask again of an approved request: while it waited, its path may have come to lead
+/// elsewhere. Asked about are the paths that were approved, which are what would be sent. `None` for
+/// what has no path, or sends nothing.
+pub(super) fn questions_again(located: &Located) -> Option<VecDeque<Question>> {
+    if located.opened_by.is_some() || located.failure.is_some() {
+        return None;
+    }
+    let lasts = paths(&located.request).into_iter().map(|(_, last)| last);
+    let questions = located.paths.iter().zip(lasts);
+    // A path that can't be asked about lacks its answer, which is another than was approved.
+    let asked = questions.filter_map(|(p, last)| Question::new(&Bytes::from(p.clone()), last).ok());
+    Some(asked.collect())
 }
 
 impl Files {
