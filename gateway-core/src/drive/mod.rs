@@ -9,6 +9,8 @@ mod acknowledged;
 mod channel;
 mod link;
 mod tcp;
+#[cfg(test)]
+mod tests;
 
 use std::{
     future::{Future, poll_fn},
