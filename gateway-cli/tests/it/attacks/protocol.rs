@@ -263,14 +263,15 @@ fn nothing_gets_in_beside_tls() {
     for (what, bytes, expected) in cases {
         let mut stream = plain(port);
         stream.write_all(bytes).unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        // The gateway may have hung up before.
+        let _ = stream.shutdown(std::net::Shutdown::Write);
         let said = drain(stream);
         let found = said.windows(expected.len()).any(|part| part == *expected);
         assert!(found, "{what}: {}", said.escape_ascii());
     }
     let mut stream = plain(port);
     stream.write_all(&SSL_REQUEST).unwrap();
-    stream.write_all(&[0x99; 300]).unwrap();
+    let _ = stream.write_all(&[0x99; 300]);
     let said = drain(stream);
     assert!(
         !said.windows(5).any(|part| part == b"Tea"),
