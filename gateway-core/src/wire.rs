@@ -113,6 +113,9 @@ pub enum Event {
 pub struct TlsFacts {
     /// The peer's certificate, DER, verified. For channel binding on the target side.
     pub peer_certificate: Option<Vec<u8>>,
+    /// The application protocol that both sides agreed on (RFC 7301, "Application-Layer Protocol
+    /// Negotiation"); `None` where the client named none.
+    pub application_protocol: Option<Vec<u8>>,
 }
 
 /// A fact that a wire lacks. The shell answers; no answer within the limit is

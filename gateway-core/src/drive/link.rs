@@ -49,7 +49,8 @@ pub trait Link: Send + 'static {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>>;
 
     /// Starts TLS once the output before it is written; [`Link::poll_handshake`] tells the rest.
-    /// Links without a TLS of their own have nothing to start.
+    /// What arrived and wasn't taken is the handshake's. Links without a TLS of their own have
+    /// nothing to start.
     fn start_tls(&mut self) {}
 
     /// Drives a handshake that was started; ready once, when it is done.

@@ -11,7 +11,7 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use tokio::{
-    io::{AsyncReadExt, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
@@ -24,16 +24,16 @@ const READ_BYTES: usize = 32 << 10;
 /// Buffers per vectored write.
 const SLICES_MAX: usize = 32;
 
-type Handshake = BoxFuture<'static, io::Result<(TlsStream<TcpStream>, TlsFacts)>>;
+type Handshake = BoxFuture<'static, io::Result<(TlsStream<Socket>, TlsFacts)>>;
 
 enum Stream {
     /// Gone.
     Absent,
     Plain(TcpStream),
     /// A handshake that starts once the output before it is written.
-    Upgrading(TcpStream, Upgrade),
+    Upgrading(Socket, Upgrade),
     Handshake(Handshake),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 /// What TLS on a link will be, once the wire asks for it.
@@ -85,9 +85,8 @@ impl TcpLink {
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let result = match &mut self.stream {
             Stream::Absent => return Ok(false),
-            Stream::Plain(socket) | Stream::Upgrading(socket, _) => {
-                Pin::new(socket).poll_shutdown(cx)
-            }
+            Stream::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Stream::Upgrading(socket, _) => Pin::new(socket).poll_shutdown(cx),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
             Stream::Handshake(_) => Poll::Ready(Ok(())),
         };
@@ -164,7 +163,10 @@ impl Link for TcpLink {
     fn start_tls(&mut self) {
         let upgrade = std::mem::replace(&mut self.upgrade, Upgrade::Impossible);
         self.stream = match std::mem::replace(&mut self.stream, Stream::Absent) {
-            Stream::Plain(socket) => Stream::Upgrading(socket, upgrade),
+            Stream::Plain(tcp) => {
+                let early = self.input.split().freeze();
+                Stream::Upgrading(Socket { early, tcp }, upgrade)
+            }
             other => other,
         };
     }
@@ -219,9 +221,8 @@ impl Link for TcpLink {
             }
             let slices = slices.get(..count).unwrap_or_default();
             let written = match &mut self.stream {
-                Stream::Plain(socket) | Stream::Upgrading(socket, _) => {
-                    Pin::new(socket).poll_write_vectored(cx, slices)
-                }
+                Stream::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+                Stream::Upgrading(socket, _) => Pin::new(socket).poll_write_vectored(cx, slices),
                 Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
                 Stream::Absent | Stream::Handshake(_) => Poll::Pending,
             };
@@ -250,20 +251,70 @@ impl Link for TcpLink {
     }
 }
 
-fn handshake(socket: TcpStream, upgrade: Upgrade) -> Handshake {
+/// A socket, and what was read from it before TLS was asked for: the handshake's first bytes.
+struct Socket {
+    early: Bytes,
+    tcp: TcpStream,
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.early.is_empty() {
+            return Pin::new(&mut this.tcp).poll_read(cx, buffer);
+        }
+        let len = this.early.len().min(buffer.remaining());
+        buffer.put_slice(&this.early.split_to(len));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().tcp).poll_write(cx, data)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().tcp).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_shutdown(cx)
+    }
+}
+
+fn handshake(socket: Socket, upgrade: Upgrade) -> Handshake {
     Box::pin(async move {
         match upgrade {
             Upgrade::Accept(acceptor) => {
-                let stream = acceptor.accept(socket).await?;
-                Ok((TlsStream::Server(stream), TlsFacts::default()))
+                let stream = TlsStream::Server(acceptor.accept(socket).await?);
+                let facts = facts(&stream);
+                Ok((stream, facts))
             }
             Upgrade::Connect(connector, name) => {
-                let stream = connector.connect(name, socket).await?;
-                let certificates = stream.get_ref().1.peer_certificates();
-                let peer_certificate = certificates
-                    .and_then(|chain| chain.first())
-                    .map(|c| c.as_ref().to_vec());
-                Ok((TlsStream::Client(stream), TlsFacts { peer_certificate }))
+                let stream = TlsStream::Client(connector.connect(name, socket).await?);
+                let facts = facts(&stream);
+                Ok((stream, facts))
             }
             Upgrade::Impossible => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
@@ -271,4 +322,42 @@ fn handshake(socket: TcpStream, upgrade: Upgrade) -> Handshake {
             )),
         }
     })
+}
+
+fn facts(stream: &TlsStream<Socket>) -> TlsFacts {
+    let (_, session) = stream.get_ref();
+    let certificates = session.peer_certificates();
+    TlsFacts {
+        peer_certificate: certificates
+            .and_then(|chain| chain.first())
+            .map(|certificate| certificate.as_ref().to_vec()),
+        application_protocol: session.alpn_protocol().map(<[u8]>::to_vec),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::{io::AsyncWriteExt as _, net::TcpListener};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_handshake_reads_what_had_arrived_before_it() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let connecting = TcpStream::connect(listener.local_addr().unwrap());
+        let (accepted, connected) = tokio::join!(listener.accept(), connecting);
+        let mut socket = Socket {
+            early: Bytes::from_static(b"client"),
+            tcp: accepted.unwrap().0,
+        };
+        let mut peer = connected.unwrap();
+        peer.write_all(b" hello").await.unwrap();
+        peer.shutdown().await.unwrap();
+        let mut heard = Vec::new();
+        let (start, rest) = (socket.read_u8().await, socket.read_to_end(&mut heard).await);
+        assert_eq!((start.unwrap(), rest.unwrap()), (b'c', 11));
+        assert_eq!(heard, b"lient hello");
+    }
 }

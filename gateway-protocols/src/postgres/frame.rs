@@ -319,12 +319,21 @@ impl Decoder {
     }
 }
 
+/// Whether a connection's first bytes begin a TLS handshake instead of a startup packet: direct TLS
+/// (PostgreSQL 17 and later, "SSL Session Encryption"). The first byte tells: it is a record's type
+/// (RFC 8446, "Record Layer"), and no startup packet is as long as it would mean.
+#[must_use]
+pub fn starts_tls(input: &[u8]) -> bool {
+    const HANDSHAKE: u8 = 22;
+    input.first() == Some(&HANDSHAKE)
+}
+
 /// Takes a startup packet, which has no tag, off the front of `input`: the length field and what it
 /// counts. `None` until all of it is there.
 ///
 /// `body_bytes_max` bounds what follows the length field; the server's is
-/// [`STARTUP_BODY_BYTES_MAX`]. A TLS ClientHello in its place (direct TLS, PostgreSQL 17 and later)
-/// reads as a length of 369 million and is refused.
+/// [`STARTUP_BODY_BYTES_MAX`]. A TLS ClientHello in its place ([`starts_tls`]) reads as a length of
+/// 369 million and is refused.
 ///
 /// # Errors
 /// [`FrameError::Length`] without room for a request code, [`FrameError::TooLarge`] past the limit.

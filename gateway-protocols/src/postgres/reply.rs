@@ -98,6 +98,11 @@ pub struct ReplyQueue {
     entries: VecDeque<Expected>,
     /// The target skips whatever comes, up to a Sync that may not have been sent yet.
     skipping: bool,
+    /// A result or an error has come for the first entry.
+    answered: bool,
+    /// Syncs sent among the rows of a COPY that hasn't succeeded: the target ignores them, but it
+    /// answers those that it reads after the COPY has failed.
+    stray_syncs: u32,
 }
 
 impl ReplyQueue {
@@ -118,12 +123,66 @@ impl ReplyQueue {
 
     /// Takes the reply that came.
     pub fn pop(&mut self) -> Option<Expected> {
+        self.answered = false;
         self.entries.pop_front()
+    }
+
+    /// A result or an error came for the first entry: its ReadyForQuery may follow.
+    pub fn mark_answered(&mut self) {
+        self.answered = true;
+    }
+
+    /// A Sync was sent among the rows of a COPY.
+    pub fn add_stray_sync(&mut self) {
+        self.stray_syncs = self.stray_syncs.saturating_add(1);
+    }
+
+    /// Whether a Sync was sent among the rows of the COPY under way, or of one that failed.
+    #[must_use]
+    pub fn has_stray_syncs(&self) -> bool {
+        self.stray_syncs > 0
+    }
+
+    /// A COPY succeeded: every Sync among its rows was ignored.
+    pub fn forget_stray_syncs(&mut self) {
+        self.stray_syncs = 0;
+    }
+
+    /// Takes the answer to a Sync that was sent among the rows of a COPY, where the ReadyForQuery
+    /// that has come can be no other's. The target skips no longer.
+    pub fn take_stray_ready(&mut self) -> bool {
+        let owner = if self.skipping {
+            self.entries.iter().find(|e| matches!(e.reply, Reply::Sync))
+        } else {
+            self.entries.front()
+        };
+        let owned = owner.is_some_and(|expected| match expected.reply {
+            Reply::Sync => true,
+            Reply::Query => self.answered,
+            _ => false,
+        });
+        if owned || self.stray_syncs == 0 {
+            return false;
+        }
+        self.stray_syncs -= 1;
+        self.skipping = false;
+        true
+    }
+
+    /// Takes what the ReadyForQuery ends that has come: a Sync, or a Query that has been answered.
+    pub fn pop_ready(&mut self) -> Option<Expected> {
+        let answered = self.answered;
+        self.pop().filter(|expected| match expected.reply {
+            Reply::Sync => true,
+            Reply::Query => answered,
+            _ => false,
+        })
     }
 
     /// Takes everything the target skips after an error: up to, not including, the next Sync.
     pub fn skip_to_sync(&mut self) -> Vec<Expected> {
         self.skipping = true;
+        self.answered = false;
         let sync = |expected: &Expected| matches!(expected.reply, Reply::Sync);
         let end = self
             .entries
@@ -265,6 +324,31 @@ mod tests {
         assert!(queue.skips());
         queue.push(Expected::plain(Reply::Sync));
         assert!(!queue.skips());
+    }
+
+    #[test]
+    fn a_query_is_over_only_once_it_was_answered() {
+        let mut queue = ReplyQueue::default();
+        queue.push(Expected::plain(Reply::Query));
+        queue.mark_answered();
+        assert!(queue.pop_ready().is_some());
+        queue.push(Expected::plain(Reply::Query));
+        assert!(queue.pop_ready().is_none(), "the mark was the first one's");
+    }
+
+    #[test]
+    fn a_sync_among_the_rows_of_a_failed_copy_may_be_answered() {
+        let mut queue = ReplyQueue::default();
+        queue.push(reply("copy"));
+        queue.add_stray_sync();
+        queue.add_stray_sync();
+        queue.skip_to_sync();
+        assert!(queue.take_stray_ready());
+        assert!(!queue.skips(), "it ended the skipping");
+        queue.push(Expected::plain(Reply::Query));
+        assert!(queue.take_stray_ready(), "the query hasn't been answered");
+        assert!(!queue.take_stray_ready(), "there were two");
+        assert_eq!(queue.len(), 1);
     }
 
     #[test]

@@ -42,6 +42,11 @@ pub trait Subject {
     /// Steps from the first byte to an open session, ending in [`Step::Mark`].
     fn login(&self) -> Script;
 
+    /// A TLS handshake with the agent: takes its bytes off the front of what the wire hasn't taken.
+    fn handshake(_untaken: &mut BytesMut) -> TlsFacts {
+        TlsFacts::default()
+    }
+
     /// The stream to a side in a form that two runs have in common: without what may come at any
     /// time, and without borders that mean nothing.
     fn canonical(&self, _to: Side, stream: &[u8]) -> Vec<u8> {
@@ -95,7 +100,7 @@ pub trait TargetPeer {
 /// Something that happens at a gate's shell.
 enum Happening {
     Answer(AskId, Answer),
-    Tls(Side),
+    Tls(Side, TlsFacts),
     Connected,
 }
 
@@ -390,7 +395,7 @@ impl<S: Subject> Run<S> {
     fn shell(&mut self) {
         match self.happenings.pop_front() {
             Some(Happening::Answer(id, answer)) => self.input(Input::Answer(id, answer)),
-            Some(Happening::Tls(side)) => self.input(Input::TlsReady(side, TlsFacts::default())),
+            Some(Happening::Tls(side, facts)) => self.input(Input::TlsReady(side, facts)),
             Some(Happening::Connected) => self.input(Input::Connected),
             None => {}
         }
@@ -413,10 +418,14 @@ impl<S: Subject> Run<S> {
                 }
                 Action::StartTls(side) => {
                     self.trace.seen.push(Seen::Tls(side));
-                    if side == Side::Target {
-                        self.target.secured();
-                    }
-                    self.happenings.push_back(Happening::Tls(side));
+                    let facts = match side {
+                        Side::Agent => self.secure_agent(),
+                        Side::Target => {
+                            self.target.secured();
+                            TlsFacts::default()
+                        }
+                    };
+                    self.happenings.push_back(Happening::Tls(side, facts));
                 }
                 Action::Aside(data) => {
                     let data = data.encode(Side::Target).to_vec();
@@ -429,6 +438,21 @@ impl<S: Subject> Run<S> {
                 }
             }
         }
+    }
+
+    fn secure_agent(&mut self) -> TlsFacts {
+        let Stream {
+            pending,
+            partial,
+            untaken,
+            ..
+        } = &mut self.agent;
+        let mut bytes = untaken.hand_back();
+        bytes.unsplit(partial.split());
+        bytes.unsplit(pending.split());
+        let facts = S::handshake(&mut bytes);
+        *pending = bytes;
+        facts
     }
 
     fn send(&mut self, to: Side, data: &OutboundOf<S>) {

@@ -32,6 +32,11 @@ pub trait Inbound: Default {
 
     /// How much of it is untaken, in the unit of [`gateway_core::wire::Wire::wants`].
     fn untaken(&self) -> usize;
+
+    /// Gives back the untaken bytes that a TLS handshake is to read; events have none.
+    fn hand_back(&mut self) -> BytesMut {
+        BytesMut::new()
+    }
 }
 
 /// What a wire sends, as bytes.
@@ -59,6 +64,10 @@ impl Inbound for BytesMut {
 
     fn untaken(&self) -> usize {
         self.len()
+    }
+
+    fn hand_back(&mut self) -> BytesMut {
+        self.split()
     }
 }
 

@@ -233,6 +233,61 @@ fn scripts() -> Vec<(&'static str, Script)> {
                 ])),
         ),
         (
+            "copy fails with syncs in it",
+            login()
+                .agent(all(&[
+                    parse("", "copy t from stdin"),
+                    bind("", "", &[], false),
+                    execute("", 0),
+                    sync(),
+                    copy_data(b"10\nzehn\n"),
+                    sync(),
+                ]))
+                .settle()
+                .agent(all(&[sync(), query("select id from t")])),
+        ),
+        (
+            "two copies in a query",
+            login().agent(all(&[
+                query("copy t from stdin; copy t from stdin"),
+                copy_data(b"10\n"),
+                copy_done(),
+                copy_data(b"11\n"),
+                copy_done(),
+                query("select id from t"),
+            ])),
+        ),
+        (
+            "terminated by the target",
+            login().agent(all(&[
+                query("select id from t"),
+                parse("", "select terminated"),
+                bind("", "", &[], false),
+                execute("", 0),
+                sync(),
+                query("insert into t values (43)"),
+            ])),
+        ),
+        (
+            "direct TLS to an older target",
+            Script::new()
+                .agent(client_hello("postgresql"))
+                .settle()
+                .agent(startup(2, &[("user", "agent"), ("database", "aged")]))
+                .settle()
+                .agent(password("good-token"))
+                .step(Step::Mark)
+                .agent(query("select id from t")),
+        ),
+        (
+            "direct TLS for another protocol",
+            Script::new()
+                .agent(client_hello("http/1.1"))
+                .settle()
+                .agent(startup(0, &[("user", "agent"), ("database", "orders")]))
+                .step(Step::Mark),
+        ),
+        (
             "held and approved",
             login()
                 .agent(all(&[
@@ -592,6 +647,7 @@ fn some_message() -> impl Strategy<Value = Bytes> {
         8 | 9 => execute(name, rows),
         10 => close_statement(name),
         11 => close_portal(name),
+        12 if rows == 1 => copy_data(b"zehn\n"),
         12 => copy_data(b"5\n"),
         13 => copy_done(),
         _ => sync(),

@@ -32,6 +32,12 @@ impl Version {
     pub const V3_0: Self = Self { major: 3, minor: 0 };
     /// Protocol 3.2: PostgreSQL 18 and later, with long cancel keys.
     pub const V3_2: Self = Self { major: 3, minor: 2 };
+
+    /// As one number: the major version in the upper 16 bits (`PG_PROTOCOL` in `libpq/pqcomm.h`).
+    #[must_use]
+    pub fn number(self) -> u32 {
+        u32::from(self.major) << 16 | u32::from(self.minor)
+    }
 }
 
 /// The first packet of a connection, or the one after a refused or granted encryption request.

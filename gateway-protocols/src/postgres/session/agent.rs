@@ -20,7 +20,7 @@ use super::{
 use crate::postgres::{
     frame::{self, Frame, peek_header},
     message::{
-        Bind, Close, Describe, Execute, Frontend, Message, Named, Parse, Query, SqlState,
+        Bind, Close, Describe, Execute, Flush, Frontend, Message, Named, Parse, Query, SqlState,
         bind_names, frontend_length, tag, utf8,
     },
     reply::{Expected, Refusal, Reply},
@@ -179,7 +179,9 @@ impl Relay {
             Frontend::Sync(_) => {
                 turn.pass(Control::Delimiter, frames);
                 self.batch_open = false;
-                if self.copy_in.is_none() {
+                if self.copy_in.is_some() {
+                    self.replies.add_stray_sync();
+                } else {
                     self.replies.push(Expected::plain(Reply::Sync));
                 }
                 Ok(Step::Next)
@@ -470,10 +472,24 @@ impl Relay {
     }
 
     fn on_copy_end(&mut self, frames: Bytes, turn: &mut Turn<'_, Bytes>) -> Step {
-        if let Some(unit) = self.copy_in.take() {
-            turn.release_stream(unit, frames);
+        let Some(unit) = self.copy_in.take() else {
+            return Step::Next;
+        };
+        turn.release_stream(unit, frames);
+        let more_follow = self
+            .live
+            .get(&unit)
+            .and_then(|live| live.operation.as_ref())
+            .is_some_and(|sql| sql.analysis.statements.len() > 1);
+        if self.replies.has_stray_syncs() {
+            // If the COPY fails, one of them may have ended the skipping, or not: what is sent before
+            // that is known could be executed and be recorded as skipped.
+            turn.pass(Control::Delimiter, words::encoded(|out| Flush.encode(out)));
+        } else if !more_follow {
+            return Step::Next;
         }
-        Step::Next
+        // The next COPY of the same text takes no rows before its turn.
+        Step::Wait(Waiting::Copy)
     }
 
     /// Finds again what couldn't be understood before the target had answered.

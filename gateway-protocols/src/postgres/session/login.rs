@@ -2,7 +2,7 @@
 //! only; the gateway proves itself to the target by SCRAM, or by a token of its own, over TLS only.
 //!
 //! ```text
-//! ExpectStartup --SSLRequest--> ExpectAgentTls --> ExpectStartup --StartupMessage-->
+//! ExpectStartup --SSLRequest | ClientHello--> ExpectAgentTls --> ExpectStartup --StartupMessage-->
 //!   ExpectPassword --> ExpectPrincipal --> ExpectRoute --policy--> ExpectTargetLogin --> ExpectConnection
 //!   --SSLRequest--> ExpectTlsAnswer --> ExpectTargetTls --StartupMessage--> ExpectAuthentication
 //!   --SCRAM--> ExpectTargetReady --> ExpectCancelKey --> relay
@@ -37,6 +37,10 @@ use crate::postgres::{
 
 type Result<T> = std::result::Result<T, WireError>;
 
+/// The protocol that direct TLS must be for (PostgreSQL 17, "SSL Session Encryption"): what was meant
+/// for a server of another protocol must not be taken here (ALPACA).
+const APPLICATION_PROTOCOL: &[u8] = b"postgresql";
+
 /// What the relay needs of a finished login.
 #[derive(Debug)]
 pub(super) struct Established {
@@ -48,9 +52,10 @@ pub(super) struct Established {
 #[derive(Debug)]
 pub(super) struct Login {
     state: State,
-    tls: bool,
-    tls_refused: bool,
+    encryption: Encryption,
     version: Version,
+    /// What the target is asked for, and later speaks.
+    target_version: Version,
     settings: Settings,
     database: String,
     agent_frames: Decoder,
@@ -60,10 +65,22 @@ pub(super) struct Login {
     target_key: Option<(i32, Bytes)>,
 }
 
+/// What became of encryption on the agent's side. GSSAPI's may be asked for once, TLS once, in this
+/// order (PostgreSQL 18, `ProcessStartupPacket` in `backend_startup.c`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Encryption {
+    Unasked,
+    GssRefused,
+    Tls,
+}
+
 #[derive(Debug)]
 enum State {
     ExpectStartup,
-    ExpectAgentTls,
+    /// `direct`: without an SSLRequest before.
+    ExpectAgentTls {
+        direct: bool,
+    },
     ExpectRoute(AskId),
     ExpectPassword,
     ExpectPrincipal(AskId),
@@ -85,9 +102,9 @@ impl Login {
     pub(super) fn new(limits: FrameLimits) -> Self {
         Self {
             state: State::ExpectStartup,
-            tls: false,
-            tls_refused: false,
+            encryption: Encryption::Unasked,
             version: Version::V3_0,
+            target_version: Version::V3_0,
             settings: Settings::default(),
             database: String::new(),
             agent_frames: Decoder::new(limits),
@@ -112,13 +129,19 @@ impl Login {
     }
 
     fn on_startup_bytes(&mut self, input: &mut BytesMut, turn: &mut Turn<'_, Bytes>) -> Result<()> {
+        if self.encryption == Encryption::Unasked && frame::starts_tls(input) {
+            // Untaken input is the handshake's.
+            turn.start_tls(Side::Agent);
+            self.state = State::ExpectAgentTls { direct: true };
+            return Ok(());
+        }
         let packet = match frame::decode_startup(input, frame::STARTUP_BODY_BYTES_MAX) {
             Ok(Some(packet)) => packet,
             Ok(None) => return Ok(()),
             Err(error) => return self.reject(turn, "malformed", &error.to_string()),
         };
         match StartupPacket::parse(&packet) {
-            Ok(StartupPacket::SslRequest) if self.tls || self.tls_refused => {
+            Ok(StartupPacket::SslRequest) if self.encryption == Encryption::Tls => {
                 self.reject(turn, "malformed", "a second SSLRequest")
             }
             Ok(StartupPacket::SslRequest) => {
@@ -128,14 +151,18 @@ impl Login {
                 }
                 turn.greet(Bytes::from_static(b"S"));
                 turn.start_tls(Side::Agent);
-                self.state = State::ExpectAgentTls;
+                self.state = State::ExpectAgentTls { direct: false };
                 Ok(())
+            }
+            Ok(StartupPacket::GssEncRequest) if self.encryption != Encryption::Unasked => {
+                self.reject(turn, "malformed", "a GSSENCRequest out of its place")
             }
             Ok(StartupPacket::GssEncRequest) => {
                 if !input.is_empty() {
                     return self.reject(turn, "malformed", "data behind the GSSENCRequest");
                 }
                 turn.greet(Bytes::from_static(b"N"));
+                self.encryption = Encryption::GssRefused;
                 Ok(())
             }
             Ok(StartupPacket::Cancel(cancel)) => {
@@ -160,7 +187,7 @@ impl Login {
                 return self.refuse(turn, SqlState::FEATURE_NOT_SUPPORTED, refusal);
             }
         };
-        if !self.tls {
+        if self.encryption != Encryption::Tls {
             let message = "the gateway takes access tokens over TLS only";
             turn.reject_login("no_tls", &settings.user);
             return self.end(
@@ -172,10 +199,9 @@ impl Login {
         }
         self.version = startup.version;
         if startup.version > Version::V3_2 || !settings.unknown_options.is_empty() {
-            let minor = startup.version.minor.min(Version::V3_2.minor);
-            self.version = Version { major: 3, minor };
+            self.version = startup.version.min(Version::V3_2);
             let negotiate = NegotiateProtocolVersion {
-                newest: 3 << 16 | u32::from(minor),
+                newest: self.version.number(),
                 unknown_options: settings
                     .unknown_options
                     .iter()
@@ -234,9 +260,14 @@ impl Login {
         turn: &mut Turn<'_, Bytes>,
     ) -> Result<Option<Established>> {
         match event {
-            Event::TlsReady(Side::Agent, _) => {
-                self.tls = true;
+            Event::TlsReady(Side::Agent, facts) => {
+                let direct = matches!(self.state, State::ExpectAgentTls { direct: true });
+                self.encryption = Encryption::Tls;
                 self.state = State::ExpectStartup;
+                if direct && facts.application_protocol.as_deref() != Some(APPLICATION_PROTOCOL) {
+                    let why = "direct TLS without the application protocol `postgresql`";
+                    self.reject(turn, "malformed", why)?;
+                }
             }
             Event::TlsReady(Side::Target, facts) => {
                 self.certificate = facts.peer_certificate;
@@ -271,7 +302,7 @@ impl Login {
                 self.end(turn, SqlState::CONNECTION_FAILURE, message, None)?;
             }
             Event::Closing(reason) => {
-                if !matches!(self.state, State::Ended | State::ExpectAgentTls) {
+                if !matches!(self.state, State::Ended | State::ExpectAgentTls { .. }) {
                     turn.greet(words::farewell(&reason));
                 }
                 self.state = State::Ended;
@@ -422,8 +453,13 @@ impl Login {
         );
         let wanted = self.settings.forwarded.iter();
         parameters.extend(wanted.map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+        // As the agent would ask on a direct connection: what stands before a server may know less
+        // than the server does. Version 3.1 was never spoken.
+        if self.version >= Version::V3_2 {
+            self.target_version = Version::V3_2;
+        }
         let packet = StartupPacket::Startup(Startup {
-            version: Version::V3_0,
+            version: self.target_version,
             parameters,
         });
         turn.pass(Control::Login, words::encoded(|out| packet.encode(out)));
@@ -446,6 +482,9 @@ impl Login {
             (state, Backend::NoticeResponse(_)) => {
                 self.state = state;
                 Ok(())
+            }
+            (State::ExpectAuthentication(login), Backend::NegotiateProtocolVersion(offer)) => {
+                self.on_older_target(login, offer, turn)
             }
             (State::ExpectAuthentication(login), Backend::Authentication(request)) => {
                 self.on_authentication(login, request, turn)
@@ -482,6 +521,25 @@ impl Login {
                 .target_failed(turn, "an unexpected message during the login")
                 .map(drop),
         }
+    }
+
+    /// The target is older than what it was asked for: once, before anything else, and only down.
+    fn on_older_target(
+        &mut self,
+        login: TargetLogin,
+        offer: &NegotiateProtocolVersion<'_>,
+        turn: &mut Turn<'_, Bytes>,
+    ) -> Result<()> {
+        let older = Version::V3_0;
+        let asked_more = self.target_version > older;
+        if !asked_more || offer.newest != older.number() || !offer.unknown_options.is_empty() {
+            return self
+                .target_failed(turn, "the target speaks no protocol that was asked for")
+                .map(drop);
+        }
+        self.target_version = older;
+        self.state = State::ExpectAuthentication(login);
+        Ok(())
     }
 
     fn on_authentication(

@@ -205,7 +205,9 @@ impl Relay {
                 let reason = if self.agent_gone {
                     CloseReason::AgentClosed
                 } else {
-                    self.say(turn, words::farewell(&CloseReason::TargetClosed));
+                    if !self.farewell_said {
+                        self.say(turn, words::farewell(&CloseReason::TargetClosed));
+                    }
                     CloseReason::TargetClosed
                 };
                 turn.close(reason);

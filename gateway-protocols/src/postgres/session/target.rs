@@ -434,7 +434,10 @@ impl Relay {
                 live.commands.push(command);
             }
         }
-        self.copy_in = None;
+        self.replies.mark_answered();
+        if self.copy_in.take().is_some() || live.copies_in() {
+            self.replies.forget_stray_syncs();
+        }
         if matches!(self.replies.front(), Some(front) if matches!(front.reply, Reply::Execute(_))) {
             live.executions = live.executions.saturating_sub(1);
             let last = live.executions == 0;
@@ -460,21 +463,8 @@ impl Relay {
     }
 
     fn on_ready(&mut self, ready: &ReadyForQuery) -> Result<()> {
-        // After an error everything up to the Sync was skipped.
-        for skipped in self.replies.skip_to_ready() {
-            if let Some(unit) = skipped.unit {
-                self.end(unit, Outcome::Skipped);
-            }
-        }
-        let Some(expected) = self.replies.pop() else {
-            return Err(unexpected(tag::READY_FOR_QUERY));
-        };
-        if let (Reply::Query, Some(unit)) = (&expected.reply, expected.unit) {
-            let failed = self.live.get_mut(&unit).and_then(|live| live.failed.take());
-            self.end(
-                unit,
-                failed.map_or(Outcome::Completed, |code| Outcome::Failed { code }),
-            );
+        if !self.replies.take_stray_ready() {
+            self.end_exchange()?;
         }
         self.copy_in = None;
         self.status = ready.status;
@@ -482,6 +472,26 @@ impl Relay {
             for unit in self.names.close_portals() {
                 self.abandon(unit);
             }
+        }
+        Ok(())
+    }
+
+    /// The Query or the Sync that comes next is over.
+    fn end_exchange(&mut self) -> Result<()> {
+        // After an error everything up to the Sync was skipped.
+        for skipped in self.replies.skip_to_ready() {
+            if let Some(unit) = skipped.unit {
+                self.end(unit, Outcome::Skipped);
+            }
+        }
+        let ended = self.replies.pop_ready();
+        let expected = ended.ok_or(unexpected(tag::READY_FOR_QUERY))?;
+        if let (Reply::Query, Some(unit)) = (&expected.reply, expected.unit) {
+            let failed = self.live.get_mut(&unit).and_then(|live| live.failed.take());
+            self.end(
+                unit,
+                failed.map_or(Outcome::Completed, |code| Outcome::Failed { code }),
+            );
         }
         Ok(())
     }
@@ -529,15 +539,23 @@ impl Relay {
         let code = fields.get(ReportField::Code).unwrap_or_default();
         let code = String::from_utf8_lossy(code).into_owned();
         let withheld = self.withholds(fields);
+        let fatal = is_fatal(fields);
+        // The target says itself why the session ends.
+        self.farewell_said |= fatal;
+        self.replies.mark_answered();
         let mut refusal = None;
         match self.replies.front_mut() {
             // The session's own end: nothing was asked for it.
             None => {}
             Some(front) => {
-                refusal = front.refusal.take();
+                // What ends the session is no answer to what stands in for a refused message.
+                refusal = front.refusal.take_if(|_| !fatal);
                 let unit = front.unit;
                 if matches!(front.reply, Reply::Query) {
-                    if let Some(live) = unit.and_then(|unit| self.live.get_mut(&unit)) {
+                    if fatal && let Some(unit) = unit {
+                        // No ReadyForQuery follows.
+                        self.end(unit, Outcome::Failed { code });
+                    } else if let Some(live) = unit.and_then(|unit| self.live.get_mut(&unit)) {
                         live.failed = Some(code);
                     }
                 } else if !matches!(front.reply, Reply::Sync) {
@@ -573,6 +591,15 @@ impl Relay {
             self.end(unit, outcome);
         }
     }
+}
+
+/// Whether the target ends the session with this report (PostgreSQL 18, "Error and Notice Message
+/// Fields").
+fn is_fatal(fields: &ReportFields<'_>) -> bool {
+    matches!(
+        fields.get(ReportField::SeverityNonLocalized),
+        Some(b"FATAL" | b"PANIC")
+    )
 }
 
 /// Whether a report was made while a function ran: then it has a context (PostgreSQL 18, "Error and

@@ -1,6 +1,6 @@
 //! An agent's messages, as bytes.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 
 use crate::postgres::message::{
     Bind, CancelRequest, Close, CopyData, CopyDone, CopyFail, Describe, EncodeError, Execute,
@@ -12,6 +12,16 @@ use crate::postgres::message::{
 #[must_use]
 pub fn ssl_request() -> Bytes {
     encoded(|out| StartupPacket::SslRequest.encode(out))
+}
+
+/// What stands for a ClientHello: a handshake record (RFC 8446, "Record Layer") with nothing in it
+/// but the application protocol, empty for none.
+#[must_use]
+pub fn client_hello(application_protocol: &str) -> Bytes {
+    let mut record = BytesMut::from(&[22, 3, 1][..]);
+    record.put_u16(u16::try_from(application_protocol.len()).unwrap_or(u16::MAX));
+    record.put_slice(application_protocol.as_bytes());
+    record.freeze()
 }
 
 /// GSSENCRequest

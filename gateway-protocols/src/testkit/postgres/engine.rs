@@ -9,12 +9,15 @@
 //! | `copy t from stdin`, `copy t to stdout` | COPY of `t` |
 //! | `begin`, `commit`, `rollback` | a transaction block |
 //! | `select 1/0` | an error; `select boom, email from customers` one that tells a value |
+//! | `select terminated` | the server goes down |
 //! | `raise`, `notify`, `set timezone`, `set encoding` | a notice, a notification, reports |
 //! | `select wide` | one row of 100,000 bytes |
 //! | `create table x`, `drop table t` | nothing, with the right tag |
 
 use crate::postgres::message::TransactionStatus;
 
+/// SQLSTATE of an error with which the server goes down.
+pub(super) const SHUTDOWN: &str = "57P01";
 /// Type of `id`.
 const INT4: u32 = 23;
 /// Type of `email`.
@@ -104,6 +107,7 @@ pub(super) fn columns(text: &str) -> Result<Option<Vec<Column>>, Failure> {
             Ok(Some(vec![id(CUSTOMERS), email]))
         }
         "select" if text == "select 1/0" => Ok(Some(vec![column("?column?", 0, 0, INT4)])),
+        "select" if text == "select terminated" => Ok(Some(vec![column("?column?", 0, 0, INT4)])),
         "select" if text == "select wide" => Ok(Some(vec![column("wide", 0, 0, TEXT)])),
         "" | "begin" | "commit" | "rollback" | "insert" | "delete" | "copy" | "raise"
         | "notify" | "set" | "create" | "drop" => Ok(None),
@@ -186,6 +190,10 @@ impl Engine {
     fn select(&self, text: &str, parameters: &[Cell]) -> Result<Results, Failure> {
         if text == "select 1/0" {
             return Err(Failure("22012", "division by zero".into()));
+        }
+        if text == "select terminated" {
+            let words = "terminating connection due to administrator command";
+            return Err(Failure(SHUTDOWN, words.into()));
         }
         if text == "select wide" {
             return Ok(Results::Rows(vec![vec![Some("w".repeat(100_000))]]));

@@ -7,8 +7,12 @@ mod show;
 mod target;
 mod transcript;
 
-use bytes::{Bytes, BytesMut};
-use gateway_core::{limits::Limits, record::Direction, wire::Side};
+use bytes::{Buf as _, Bytes, BytesMut};
+use gateway_core::{
+    limits::Limits,
+    record::Direction,
+    wire::{Side, TlsFacts},
+};
 
 use super::{
     run::Subject,
@@ -17,7 +21,7 @@ use super::{
 };
 use crate::postgres::{
     Session,
-    frame::{Decoder, FrameLimits, body, decode_startup},
+    frame::{Decoder, FrameLimits, body, decode_startup, starts_tls},
     message::{
         DataRow, Message as _, RowDescription, backend_length, frontend_length,
         tag::{backend as tag, frontend::FLUSH},
@@ -58,6 +62,21 @@ impl Subject for Postgres {
             .settle()
             .agent(client::password(GOOD_TOKEN))
             .step(Step::Mark)
+    }
+
+    /// Reads a [`client::client_hello`].
+    fn handshake(untaken: &mut BytesMut) -> TlsFacts {
+        let mut facts = TlsFacts::default();
+        if starts_tls(untaken)
+            && let Some((_, rest)) = untaken.split_first_chunk::<3>()
+            && let Some((len, rest)) = rest.split_first_chunk()
+            && let Some(name) = rest.get(..usize::from(u16::from_be_bytes(*len)))
+        {
+            facts.application_protocol = (!name.is_empty()).then(|| name.to_vec());
+            let len = 5 + name.len();
+            untaken.advance(len);
+        }
+        facts
     }
 
     /// Notices, notifications and parameter reports may come between any two messages: they go last.

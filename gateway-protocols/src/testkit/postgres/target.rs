@@ -1,5 +1,8 @@
 //! A server that answers as PostgreSQL does: login by SCRAM or token, both query protocols,
 //! skipping to Sync after an error, portals that end with their transaction, COPY.
+//!
+//! It speaks protocol 3.2; in the database `aged` it negotiates 3.0, in `odd` a version that nobody
+//! asked for.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -22,10 +25,10 @@ use crate::{
             Authentication, BackendKeyData, Bind, BindComplete, CloseComplete, CommandComplete,
             CopyData, CopyDone, CopyInResponse, CopyOutResponse, DataRow, Describe,
             EmptyQueryResponse, Execute, Field, Format, Frontend, List, Mechanisms, Message, Named,
-            NoData, NotificationResponse, ParameterDescription, ParameterStatus, Parse,
-            ParseComplete, PasswordMessage, PortalSuspended, ReadyForQuery, Report, RowDescription,
-            SaslInitialResponse, Severity, SqlState, StartupPacket, TransactionStatus,
-            frontend_length,
+            NegotiateProtocolVersion, NoData, NotificationResponse, ParameterDescription,
+            ParameterStatus, Parse, ParseComplete, PasswordMessage, PortalSuspended, ReadyForQuery,
+            Report, RowDescription, SaslInitialResponse, Severity, SqlState, StartupPacket,
+            TransactionStatus, Version, frontend_length,
         },
         scram::{SCRAM_SHA_256, SaltedPassword},
     },
@@ -41,6 +44,7 @@ const SERVER_NONCE: &str = "3rfcNHYJY1ZVvWVs7j";
 pub struct PostgresTarget {
     proof: Proof,
     state: State,
+    version: Version,
     frames: Decoder,
     engine: Engine,
     statements: BTreeMap<Vec<u8>, String>,
@@ -107,6 +111,7 @@ impl PostgresTarget {
         Self {
             proof,
             state: State::ExpectSslRequest,
+            version: Version::V3_0,
             frames: Decoder::new(LIMITS),
             engine: Engine::default(),
             statements: BTreeMap::new(),
@@ -160,6 +165,22 @@ impl PostgresTarget {
         };
         if startup.parameter("user") != Some(b"gateway") {
             return self.fatal("only the gateway's role logs in here", out);
+        }
+        self.version = startup.version;
+        let offered = match startup.parameter("database") {
+            Some(b"aged") => Some(Version::V3_0),
+            Some(b"odd") => Some(Version { major: 3, minor: 9 }),
+            _ => None,
+        };
+        if let Some(offered) = offered {
+            self.version = offered;
+            put(
+                out,
+                &NegotiateProtocolVersion {
+                    newest: offered.number(),
+                    unknown_options: Vec::new(),
+                },
+            );
         }
         match self.proof {
             Proof::Token => {
@@ -273,7 +294,11 @@ impl PostgresTarget {
             out,
             &BackendKeyData {
                 process_id: 77,
-                key: &[1, 2, 3, 4],
+                key: if self.version >= Version::V3_2 {
+                    &[7; 256]
+                } else {
+                    &[7; 4]
+                },
             },
         );
         self.state = State::Ready;
@@ -529,6 +554,11 @@ impl PostgresTarget {
     }
 
     fn fail(&mut self, failure: &Failure, out: &mut BytesMut) {
+        if failure.0 == engine::SHUTDOWN {
+            error(Severity::Fatal, failure.0, &failure.1, out);
+            self.state = State::Closed;
+            return;
+        }
         self.engine.fail();
         error(Severity::Error, failure.0, &failure.1, out);
     }
@@ -554,6 +584,9 @@ impl PostgresTarget {
     }
 
     fn ready(&mut self, out: &mut BytesMut) {
+        if self.is_closed() {
+            return;
+        }
         for aside in std::mem::take(&mut self.engine.asides) {
             if let Aside::Notification(channel, payload) = aside {
                 put(

@@ -33,6 +33,9 @@ impl Notation for Postgres {
     fn message(&self, words: &[&str]) -> Option<Bytes> {
         Some(match words {
             ["SSLRequest"] => client::ssl_request(),
+            ["ClientHello", protocols @ ..] => {
+                client::client_hello(protocols.first().copied().unwrap_or_default())
+            }
             ["GSSENCRequest"] => client::gss_request(),
             ["CancelRequest", process, length] => {
                 client::cancel_request(process.parse().ok()?, &vec![9; length.parse().ok()?])
