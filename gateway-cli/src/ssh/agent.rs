@@ -18,13 +18,12 @@ use russh::{
 use secrecy::SecretString;
 
 use super::{
+    attempts::Attempts,
+    overheard::{self, Listening},
     pending::Pending,
     throttle::{Intake, SessionOver},
     translate,
 };
-
-/// Longest user name that is looked at, bytes. Targets have shorter names.
-const USER_BYTES_MAX: usize = 256;
 
 /// How long the transport stands still for the answer to a request. russh remembers of a channel
 /// only whether its *last* request wants a reply, so that the answer to one that is overtaken by
@@ -36,6 +35,8 @@ const ANSWER_TIME: Duration = Duration::from_millis(200);
 pub(super) struct AgentHandler {
     intake: Intake,
     pending: Arc<Pending>,
+    attempts: Attempts,
+    listening: Option<Listening>,
 }
 
 impl From<SessionOver> for Error {
@@ -53,17 +54,20 @@ fn rejected() -> Auth {
 }
 
 impl AgentHandler {
-    pub(super) const fn new(intake: Intake, pending: Arc<Pending>) -> Self {
-        Self { intake, pending }
+    pub(super) const fn new(intake: Intake, pending: Arc<Pending>, attempts: Attempts) -> Self {
+        Self {
+            intake,
+            pending,
+            attempts,
+            listening: None,
+        }
     }
 
     async fn login(&self, user: &str, credential: Credential) -> Result<Auth, Error> {
-        if user.len() > USER_BYTES_MAX {
-            return Ok(rejected());
-        }
         let Some(verdict) = self.pending.login() else {
             return Ok(rejected());
         };
+        self.attempts.show();
         let user = user.to_owned();
         self.intake.emit(Event::Login { user, credential }).await?;
         match verdict.await {
@@ -144,6 +148,13 @@ fn number(channel: russh::ChannelId) -> ChannelId {
 impl Handler for AgentHandler {
     type Error = Error;
 
+    /// Asked for when the agent asks to be let in; there is none.
+    async fn authentication_banner(&mut self) -> Result<Option<String>, Error> {
+        self.attempts.begin();
+        self.listening = overheard::listen(self.intake.clone(), self.attempts.clone());
+        Ok(None)
+    }
+
     async fn auth_none(&mut self, _user: &str) -> Result<Auth, Error> {
         // How clients ask which methods there are (RFC 4252, section 5.2): nothing to record.
         Ok(Auth::reject())
@@ -163,6 +174,7 @@ impl Handler for AgentHandler {
         if super::algorithms::KEYS.contains(offer.algorithm) {
             Ok(Auth::Accept)
         } else {
+            self.attempts.fail("key_algorithm");
             Ok(Auth::reject())
         }
     }
@@ -172,8 +184,7 @@ impl Handler for AgentHandler {
         _user: &str,
         _key: VerifiedPublicKey<'_>,
     ) -> Result<Auth, Error> {
-        self.refused("a login with a key that has no certificate")
-            .await?;
+        self.attempts.fail("key_without_certificate");
         Ok(Auth::reject())
     }
 
@@ -192,7 +203,7 @@ impl Handler for AgentHandler {
         _submethods: &str,
         _response: Option<Response<'a>>,
     ) -> Result<Auth, Error> {
-        self.refused("a login by questions and answers").await?;
+        self.attempts.fail("method");
         Ok(Auth::reject())
     }
 

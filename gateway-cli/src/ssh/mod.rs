@@ -7,10 +7,13 @@
 
 mod agent;
 mod algorithms;
+mod attempts;
 mod certificate;
 mod client;
+mod fault;
 mod identity;
 mod keys;
+mod overheard;
 mod pending;
 mod server;
 mod target;
@@ -78,7 +81,8 @@ fn weigh(event: &Event) -> usize {
     match event {
         Event::Message(message) => message.body.weight(),
         Event::Login { user, .. } => user.len(),
-        Event::Refused { what } => what.len(),
+        Event::GaveUp { user, reason } => user.len() + reason.len(),
+        Event::Refused { what } | Event::Broken { what } => what.len(),
     }
 }
 

@@ -8,18 +8,20 @@ use gateway_protocols::ssh::{
     message::{Body, ChannelId, Message, Request},
 };
 use russh::{
-    Disconnect, MethodKind, MethodSet, SshId,
+    Disconnect, Error, MethodKind, MethodSet, SshId,
     keys::PrivateKey,
     server::{Config, Handle, run_stream},
 };
 use tokio::{net::TcpStream, sync::mpsc};
 
 use super::{
-    PACKET_BYTES_MAX, WINDOW_BYTES,
+    LEAVING_TIME, PACKET_BYTES_MAX, WINDOW_BYTES,
     agent::AgentHandler,
     algorithms,
+    attempts::Attempts,
+    fault,
     pending::Pending,
-    throttle::{Intake, Throttled},
+    throttle::{Intake, SessionOver, Throttled},
     translate,
 };
 
@@ -78,23 +80,23 @@ pub(super) async fn run(
     };
     let intake = Intake::new(events);
     let (stream, cut) = Throttled::new(socket, intake.clone());
-    let handler = AgentHandler::new(intake, Arc::clone(&output.pending));
+    let attempts = Attempts::default();
+    let handler = AgentHandler::new(
+        intake.clone(),
+        Arc::clone(&output.pending),
+        attempts.clone(),
+    );
     let mut running = tokio::select! {
         started = run_stream(config, stream, handler) => match started {
             Ok(running) => running,
-            Err(error) => return tracing::debug!(%error, "an SSH connection failed"),
+            Err(error) => return conclude(Err(error), &attempts, &intake).await,
         },
         // Nothing is to be done before the keys are exchanged but to end.
         _ = commands.recv() => return,
     };
     let handle = running.handle();
     tokio::select! {
-        ended = &mut running => {
-            if let Err(error) = ended {
-                tracing::debug!(%error, "an SSH connection ended");
-            }
-            return;
-        }
+        ended = &mut running => return conclude(ended, &attempts, &intake).await,
         () = cut.peer_left(&watch) => cut.now(),
         carried = output.carry(&mut commands, &handle) => {
             if carried.is_err() {
@@ -102,13 +104,31 @@ pub(super) async fn run(
             }
         }
     }
-    if tokio::time::timeout(CLOSE_TIME_MAX, &mut running)
-        .await
-        .is_err()
-    {
-        cut.now();
-        // Its error is the cut.
-        drop(running.await);
+    let ended = match tokio::time::timeout(CLOSE_TIME_MAX, &mut running).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            cut.now();
+            running.await
+        }
+    };
+    conclude(ended, &attempts, &intake).await;
+}
+
+/// Tells the session how its transport ended, if that is more than that it did.
+async fn conclude(ended: Result<(), Error>, attempts: &Attempts, intake: &Intake) {
+    let broken = ended.err().and_then(|error| fault::of(&error));
+    let event = match broken {
+        Some(what) => Event::Broken { what },
+        None => match attempts.give_up() {
+            Some(event) => event,
+            None => return,
+        },
+    };
+    match tokio::time::timeout(LEAVING_TIME, intake.emit(event)).await {
+        Ok(Ok(())) => {}
+        // It has recorded an end of its own.
+        Ok(Err(SessionOver)) => {}
+        Err(_) => tracing::warn!("a session took no word of how its connection ended"),
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -47,6 +47,19 @@ impl Intake {
     /// [`SessionOver`].
     pub(super) async fn emit(&self, event: Event) -> Result<(), SessionOver> {
         self.emit_while(|| Some(()), event).await
+    }
+
+    /// Hands the one event out of a packet over, which has its place already.
+    ///
+    /// # Errors
+    /// [`SessionOver`], or that there is no place after all.
+    pub(super) fn emit_now(&self, event: Event) -> Result<(), SessionOver> {
+        let mut sender = self.0.lock();
+        let mut unwoken = Context::from_waker(Waker::noop());
+        match sender.poll_reserve(&mut unwoken) {
+            Poll::Ready(Ok(())) => sender.send_item(event).map_err(|_| SessionOver),
+            Poll::Ready(Err(_)) | Poll::Pending => Err(SessionOver),
+        }
     }
 
     /// Hands an event over if it is still to be: `open` is asked at the last moment, and what it

@@ -5,3 +5,4 @@ mod files;
 mod login;
 mod programs;
 mod refusals;
+mod strangers;

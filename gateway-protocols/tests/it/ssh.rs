@@ -159,6 +159,14 @@ fn scripts() -> Vec<(&'static str, Script)> {
                 .never_to_target("echo never"),
         ),
         (
+            "a broken transport",
+            login()
+                .agent(all(&[run_line(1, "cat"), data(1, "a")]))
+                .settle()
+                .agent(broken("a wrong packet"))
+                .settle(),
+        ),
+        (
             "a signal",
             login()
                 .agent(run_line(1, "sleep"))

@@ -70,7 +70,17 @@ impl Login {
                     self.state = State::ExpectPrincipal(ask);
                 }
                 Event::Refused { what } => turn.refuse(words::unsupported(&what)),
-                Event::Login { .. } | Event::Message(_) => {
+                Event::GaveUp { user, reason }
+                    if from == Side::Agent && matches!(self.state, State::ExpectLogin) =>
+                {
+                    turn.reject_login(&reason, &user);
+                    self.end(&format!("nobody was let in: {reason}"), turn);
+                }
+                Event::Broken { what } => {
+                    turn.refuse_session(words::broken(from, &what));
+                    self.end(words::farewell(&CloseReason::ProtocolError), turn);
+                }
+                Event::Login { .. } | Event::GaveUp { .. } | Event::Message(_) => {
                     return Err(WireError::protocol(from, "a message before the login"));
                 }
             }

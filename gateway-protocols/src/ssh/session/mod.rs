@@ -54,9 +54,23 @@ pub enum Event {
     /// A message about a channel. The agent's come only after [`Command::Accept`]. A transport that
     /// isn't told whether a reply is wanted says it is.
     Message(Message),
-    /// The transport refused something by itself: a global request, a forward. To be recorded.
+    /// The transport refused something by itself: a forward, a type that it doesn't know. To be
+    /// recorded.
     Refused {
-        /// What, in words without values of the peer.
+        /// What, in words; of the peer's own at most the name of a type, cut to a line's length.
+        what: String,
+    },
+    /// The agent asked to be let in and left without having shown a credential that the transport
+    /// could pass on. Instead of a [`Event::Login`]; nothing follows.
+    GaveUp {
+        /// The user name that it gave, empty for none.
+        user: String,
+        /// A stable reason code: `certificate_expired`, `no_credential`…
+        reason: String,
+    },
+    /// The peer broke the transport's own protocol, which has ended. Nothing follows.
+    Broken {
+        /// How, in words of up to a few hundred characters.
         what: String,
     },
 }

@@ -44,11 +44,16 @@ impl Relay {
                 }
                 Some(Event::Message(message)) => self.on_target(message, turn)?,
                 Some(Event::Refused { what }) => turn.refuse(words::unsupported(&what)),
-                Some(Event::Login { .. }) => {
+                Some(Event::Broken { what }) => return Err(WireError::protocol(from, what)),
+                Some(Event::Login { .. } | Event::GaveUp { .. }) => {
                     return Err(WireError::protocol(from, "a second login"));
                 }
                 None => return Ok(()),
             }
+        }
+        // What waits can't go on any more.
+        if let Some(Event::Broken { what }) = input.back() {
+            return Err(WireError::protocol(from, what.as_str()));
         }
         Ok(())
     }
@@ -59,7 +64,11 @@ impl Relay {
                 .channels
                 .get(&message.channel)
                 .is_some_and(|channel| channel.is_full(self.bounds)),
-            Event::Message(_) | Event::Login { .. } | Event::Refused { .. } => false,
+            Event::Message(_)
+            | Event::Login { .. }
+            | Event::GaveUp { .. }
+            | Event::Refused { .. }
+            | Event::Broken { .. } => false,
         }
     }
 

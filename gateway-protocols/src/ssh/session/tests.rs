@@ -104,6 +104,47 @@ fn what_the_transport_refused_is_recorded() {
 }
 
 #[test]
+fn an_agent_that_gives_up_has_failed_to_log_in() {
+    let mut bench = Bench::new();
+    let (user, reason) = ("web".into(), "certificate_expired".into());
+    bench.event(Side::Agent, Event::GaveUp { user, reason });
+    assert_eq!(bench.rejected(), ["web: certificate_expired"]);
+    assert_eq!(bench.closed, Some(CloseReason::Refused));
+    // Who has shown a credential hasn't given up.
+    let mut bench = Bench::open_session();
+    let (user, reason) = ("web".into(), "no_credential".into());
+    bench.event(Side::Agent, Event::GaveUp { user, reason });
+    assert_eq!(bench.rejected(), SETUP);
+    assert_eq!(bench.closed, Some(CloseReason::ProtocolError));
+}
+
+#[test]
+fn how_a_transport_was_broken_is_recorded_at_any_time() {
+    let broken = || Event::Broken {
+        what: "a packet isn't authentic".into(),
+    };
+    let mut bench = Bench::new();
+    bench.event(Side::Agent, broken());
+    assert!(bench.recorded("a packet isn't authentic"));
+    assert_eq!(bench.closed, Some(CloseReason::Refused));
+    // Behind input that waits for reviewers, too.
+    for held in [false, true] {
+        let mut bench = Bench::open_session();
+        if held {
+            bench.agent(1, Bench::open("session"));
+            bench.ask(1, bench::exec("hold it"));
+            let flood = Bytes::from(vec![b'x'; 1 << 20]);
+            for _ in 0..3 {
+                bench.agent(1, Body::Data(flood.clone()));
+            }
+        }
+        bench.event(Side::Agent, broken());
+        assert!(bench.recorded("a packet isn't authentic"), "held: {held}");
+        assert_eq!(bench.closed, Some(CloseReason::ProtocolError));
+    }
+}
+
+#[test]
 fn channels_are_bounded() {
     let mut bench = Bench::open_session();
     let count = u32::try_from(CHANNELS_MAX).unwrap();

@@ -4,6 +4,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use gateway_core::{
     decision::{Denial, Reason},
     record::CloseReason,
+    wire::Side,
 };
 
 /// Lines for the error stream. A terminal in raw mode needs its carriage returns.
@@ -48,6 +49,19 @@ pub(super) fn unsupported(what: &str) -> Denial {
     Denial::new(
         Reason::Protocol,
         format!("the gateway doesn't support {}", printable(what)),
+    )
+}
+
+/// The record of a transport that ended during the login.
+pub(super) fn broken(side: Side, what: &str) -> Denial {
+    let side = match side {
+        Side::Agent => "agent",
+        Side::Target => "target",
+    };
+    let what = printable(what);
+    Denial::new(
+        Reason::Protocol,
+        format!("the {side}'s transport ended: {what}"),
     )
 }
 

@@ -32,6 +32,18 @@ pub fn refused(what: &str) -> Bytes {
     Said::Refused(what.into()).encode()
 }
 
+/// The agent gave up its login.
+#[must_use]
+pub fn gave_up(user: &str, reason: &str) -> Bytes {
+    Said::GaveUp(user.into(), reason.into()).encode()
+}
+
+/// The transport's own protocol was broken.
+#[must_use]
+pub fn broken(what: &str) -> Bytes {
+    Said::Broken(what.into()).encode()
+}
+
 /// Anything about a channel.
 #[must_use]
 pub fn on(channel: u32, body: Body) -> Bytes {

@@ -4,7 +4,9 @@
 //! RFC 4254's message numbers   a message about a channel, in its binary form
 //! 50 | string user | u8 method | credential      the agent's login
 //! 51, 52                       the login is rejected, accepted
+//! 53 | string user | reason    the agent gave up its login
 //! 80 | text                    the transport refused something by itself
+//! 81 | text                    the transport's own protocol was broken
 //! 1 | text                     disconnect
 //! ```
 
@@ -24,7 +26,9 @@ const DISCONNECT: u8 = 1;
 const LOGIN: u8 = 50;
 const REJECT: u8 = 51;
 const ACCEPT: u8 = 52;
+const GAVE_UP: u8 = 53;
 const REFUSED: u8 = 80;
+const BROKEN: u8 = 81;
 
 const PASSWORD: u8 = 0;
 const CERTIFICATE: u8 = 1;
@@ -42,6 +46,10 @@ pub enum Said {
     Message(Message),
     /// What the agent's transport refused by itself.
     Refused(String),
+    /// The agent's user name, and why it left without a login.
+    GaveUp(String, String),
+    /// How a peer broke its transport's own protocol.
+    Broken(String),
     /// The end, with words for a person.
     Disconnect(String),
 }
@@ -64,14 +72,17 @@ impl Said {
         let mut rest = body.clone();
         let code = rest.try_get_u8().ok()?;
         let text = |rest: &Bytes| String::from_utf8(rest.to_vec()).ok();
+        let user = |rest: &mut Bytes| {
+            let len = usize::try_from(rest.try_get_u32().ok()?).ok()?;
+            (len <= rest.len())
+                .then(|| rest.split_to(len))
+                .as_ref()
+                .and_then(text)
+        };
         Some(match code {
             LOGIN => {
-                let len = usize::try_from(rest.try_get_u32().ok()?).ok()?;
-                if rest.len() <= len {
-                    return None;
-                }
-                let user = text(&rest.split_to(len))?;
-                let proof = match rest.get_u8() {
+                let user = user(&mut rest)?;
+                let proof = match rest.try_get_u8().ok()? {
                     PASSWORD => Proof::Password(text(&rest)?),
                     CERTIFICATE => Proof::Certificate(rest.to_vec()),
                     _ => return None,
@@ -81,6 +92,8 @@ impl Said {
             ACCEPT => Self::Accept,
             REJECT => Self::Reject,
             REFUSED => Self::Refused(text(&rest)?),
+            GAVE_UP => Self::GaveUp(user(&mut rest)?, text(&rest)?),
+            BROKEN => Self::Broken(text(&rest)?),
             DISCONNECT => Self::Disconnect(text(&rest)?),
             _ => Self::Message(Message::parse(body.clone()).ok()?),
         })
@@ -95,8 +108,7 @@ impl Said {
         match self {
             Self::Login(user, proof) => {
                 body.put_u8(LOGIN);
-                body.put_u32(u32::try_from(user.len()).unwrap_or(u32::MAX));
-                body.put_slice(user.as_bytes());
+                put_user(&mut body, user);
                 let (method, data) = match proof {
                     Proof::Password(password) => (PASSWORD, password.as_bytes()),
                     Proof::Certificate(certificate) => (CERTIFICATE, certificate.as_slice()),
@@ -108,6 +120,15 @@ impl Said {
             Self::Reject => body.put_u8(REJECT),
             Self::Refused(what) => {
                 body.put_u8(REFUSED);
+                body.put_slice(what.as_bytes());
+            }
+            Self::GaveUp(user, reason) => {
+                body.put_u8(GAVE_UP);
+                put_user(&mut body, user);
+                body.put_slice(reason.as_bytes());
+            }
+            Self::Broken(what) => {
+                body.put_u8(BROKEN);
                 body.put_slice(what.as_bytes());
             }
             Self::Disconnect(text) => {
@@ -124,6 +145,11 @@ impl Said {
     }
 }
 
+fn put_user(body: &mut BytesMut, user: &str) {
+    body.put_u32(u32::try_from(user.len()).unwrap_or(u32::MAX));
+    body.put_slice(user.as_bytes());
+}
+
 impl Typed for Event {
     fn parse(from: Side, body: &Bytes) -> Option<Self> {
         match (from, Said::parse(body)?) {
@@ -136,7 +162,16 @@ impl Typed for Event {
             }),
             (_, Said::Message(message)) => Some(Self::Message(message)),
             (_, Said::Refused(what)) => Some(Self::Refused { what }),
-            (_, Said::Login(..) | Said::Accept | Said::Reject | Said::Disconnect(_)) => None,
+            (Side::Agent, Said::GaveUp(user, reason)) => Some(Self::GaveUp { user, reason }),
+            (_, Said::Broken(what)) => Some(Self::Broken { what }),
+            (
+                _,
+                Said::Login(..)
+                | Said::GaveUp(..)
+                | Said::Accept
+                | Said::Reject
+                | Said::Disconnect(_),
+            ) => None,
         }
     }
 

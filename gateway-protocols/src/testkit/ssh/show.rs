@@ -43,6 +43,8 @@ impl Notation for Ssh {
                 return Some(client::certificate(user, token.as_bytes()));
             }
             ("Refused", [what]) => return Some(client::refused(what)),
+            ("GaveUp", [user, reason]) => return Some(client::gave_up(user, reason)),
+            ("Broken", [what]) => return Some(client::broken(what)),
             _ => {}
         }
         let (channel, words) = words.split_first()?;
@@ -93,6 +95,8 @@ impl Notation for Ssh {
                 Said::Accept => vec!["Accept".into()],
                 Said::Reject => vec!["Reject".into()],
                 Said::Refused(what) => vec![format!("Refused {what:?}")],
+                Said::GaveUp(user, reason) => vec![format!("GaveUp {user} {reason}")],
+                Said::Broken(what) => vec![format!("Broken {what:?}")],
                 Said::Disconnect(text) => vec![format!("Disconnect {text:?}")],
                 Said::Message(message) => streams.show(lane, &message),
             })

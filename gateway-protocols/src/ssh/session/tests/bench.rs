@@ -294,6 +294,18 @@ impl Bench {
         })
     }
 
+    /// Logins on record that failed: who and why.
+    pub(super) fn rejected(&self) -> Vec<String> {
+        let rejected = |entry: &Entry| match entry {
+            Entry::AuthRejected {
+                reason,
+                claimed_user,
+            } => Some(format!("{claimed_user}: {reason}")),
+            _ => None,
+        };
+        self.entries.iter().filter_map(rejected).collect()
+    }
+
     /// Texts of the units that were allowed, and how they ended, in that order.
     pub(super) fn ended(&self) -> Vec<(String, Outcome)> {
         let intents = self.entries.iter().filter_map(|entry| match entry {
