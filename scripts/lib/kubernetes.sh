@@ -3,6 +3,8 @@
 source "$root/scripts/lib/kubernetes-home.sh"
 source "$root/scripts/lib/kubectl.sh"
 
+api_server_options=()
+
 # kubernetes_fact NAME: what the API server's script said of itself.
 kubernetes_fact() { sed -n "s/^$1=//p" "$dir/apiserver.log" | head -n 1; }
 
@@ -18,7 +20,7 @@ kubernetes_start() {
     kubectl=$dir/kubectl/kubectl-1.36
   fi
   : >"$dir/apiserver.log"
-  start apiserver "$root/scripts/lib/kubernetes-run.sh"
+  start apiserver "$root/scripts/lib/kubernetes-run.sh" "${api_server_options[@]}"
   wait_for 60 'the API server' grep -q '^READY=yes' "$dir/apiserver.log" ||
     fail "the API server doesn't start: see $dir/apiserver.log"
   # What orders-bot may do by the cluster's own rules: everything in the namespace `shop`.
@@ -45,6 +47,7 @@ environment = "prod"
 ca_file = "$(kubernetes_fact CA)"
 user = "gateway"                      # may impersonate, and nothing else
 credential = { kind = "certificate", certificate = "$(kubernetes_fact GATEWAY_CERT)", key = "$(kubernetes_fact GATEWAY_KEY)" }
+durability = "${durability:-strict}"
 TOML
   cp "$root/examples/sample/cluster.cedar" "$root/gateway-policy/starter/kubernetes/secrets.cedar" "$dir/policy/"
 }

@@ -1,6 +1,8 @@
 # A private sshd, and OpenSSH's client through the gateway to it. Sourced after stack.sh.
 # shellcheck shell=bash disable=SC2154 # $dir, $gateway and others are stack.sh's
 
+sshd_options=()
+
 # ssh_start: the target `web`, for the gateway's key only.
 ssh_start() {
   step 'A private sshd'
@@ -14,7 +16,8 @@ ssh_start() {
   sshd_port=$(free_port 2200)
   start sshd /usr/sbin/sshd -D -e -f /dev/null -o "ListenAddress=127.0.0.1:$sshd_port" -o "HostKey=$home/host" \
     -o "AuthorizedKeysFile=$home/authorized" -o PidFile=none -o StrictModes=no -o UsePAM=no \
-    -o PasswordAuthentication=no -o PermitRootLogin=prohibit-password -o Subsystem='sftp internal-sftp'
+    -o PasswordAuthentication=no -o PermitRootLogin=prohibit-password -o Subsystem='sftp internal-sftp' \
+    "${sshd_options[@]}"
   wait_for 5 sshd eval "! is_free $sshd_port" || fail "sshd doesn't start: see $dir/sshd.log"
   say "Runs on port $sshd_port; its one account is $(id -un)."
 }
@@ -38,6 +41,7 @@ environment = "prod"
 user = "$(id -un)"                    # the account; agents are known to the gateway only
 key_file = "sshd/gateway"
 host_keys = ["$host_key"]
+durability = "${durability:-strict}"
 TOML
   cp "$starter"/{commands.cedar,commands.toml,files.cedar} "$dir/policy/"
 }
