@@ -43,7 +43,7 @@ CONFIG
   for side in direct gateway; do
     rm -f "$dir/$side.mux"
     ssh -F "$dir/$side.ssh" -o BatchMode=yes -o ControlPath="$dir/$side.mux" -o ControlMaster=yes \
-      -o ControlPersist=yes -N -f web 9>&- || fail "ssh gets no connection, $side"
+      -o ControlPersist=600 -N -f web 9>&- || fail "ssh gets no connection, $side"
   done
 }
 
