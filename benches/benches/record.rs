@@ -77,6 +77,7 @@ fn session(sample: &Sample) -> Vec<Evidence> {
         evidence.push(record(Entry::Intent(Box::new(Intent {
             unit,
             operation: operation.clone(),
+            rewritten: None,
             rules: Vec::new(),
             policy: sample.bundle.policy(),
             approval: None,

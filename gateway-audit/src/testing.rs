@@ -23,7 +23,7 @@ use gateway_core::record::{
     Counters, Direction, Entry, Evidence, EvidenceSink, Intent, Moment, Outcome, Record,
     SessionOpened, Severity, Track, UnitEnd,
 };
-use gateway_core::target::{Durability, Mode, Target};
+use gateway_core::target::{Durability, Masking, Mode, Target};
 use gateway_core::time::{Mono, Now, Wall};
 
 use crate::log::{Log, LogOptions};
@@ -204,6 +204,7 @@ impl<'a> Script<'a> {
         self.entry(Entry::Intent(Box::new(Intent {
             unit: UnitId(unit),
             operation,
+            rewritten: None,
             rules: vec![rule("reads")],
             policy: policy(),
             approval,
@@ -461,6 +462,7 @@ fn target() -> Target {
         durability: Durability::Strict,
         upstream_principal: "gateway".into(),
         classified: true,
+        masking: Masking::Shared,
     }
 }
 

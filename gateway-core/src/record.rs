@@ -17,7 +17,7 @@ use crate::{
     id::{ApprovalId, Digest, EvidenceSeq, RuleId, SessionId, UnitId},
     identity::Principal,
     mask::MaskCount,
-    operation::Operation,
+    operation::{Operation, Rewritten},
     target::{Durability, Target},
     time::{Now, Wall},
 };
@@ -204,6 +204,8 @@ pub struct Intent {
     pub unit: UnitId,
     /// What it does.
     pub operation: Operation,
+    /// What goes to the target in place of its text, where that is another.
+    pub rewritten: Option<Rewritten>,
     /// The rules that mattered.
     pub rules: Vec<RuleId>,
     /// Digest of the policy that decided.

@@ -9,7 +9,7 @@ use gateway_core::identity::{Groups, Principal, PrincipalKind};
 use gateway_core::mask::MaskCount;
 use gateway_core::operation::{
     ApiResource, ApiUnit, CommandKind, CommandUnit, Inspection, Object as Target, Operation,
-    Statement,
+    Rewritten, Statement,
 };
 use gateway_core::record::SessionOpened;
 use gateway_core::target::{Durability, Mode};
@@ -56,6 +56,7 @@ pub(super) fn opened(o: &mut Object<'_>, opened: &SessionOpened, method: Option<
     o.text("database", &opened.database);
     o.text("durability", durability(opened.target.durability));
     o.text("environment", &opened.target.environment);
+    o.text("masking", opened.target.masking.as_str());
     o.text(
         "mode",
         match opened.target.mode {
@@ -75,9 +76,18 @@ pub(super) const fn durability(durability: Durability) -> &'static str {
     }
 }
 
-/// What a unit would do, with tokens in place of values within reach of classified data. `salt` is the request commitment's; it is withheld when values were replaced
+/// What a unit would do, with tokens in place of values within reach of classified data. `salt` is
+/// the request commitment's; it is withheld when values were replaced
 /// by tokens, since salt and commitment together let a guess at such a value be checked.
-pub(super) fn operation(o: &mut Object<'_>, operation: &Operation, salt: &Salt, sealer: &Sealer) {
+///
+/// `rewritten` is what goes to the target in place of the text, where that is another.
+pub(super) fn operation(
+    o: &mut Object<'_>,
+    operation: &Operation,
+    rewritten: Option<&Rewritten>,
+    salt: &Salt,
+    sealer: &Sealer,
+) {
     let mut objects: Vec<String> = operation
         .effects()
         .iter()
@@ -138,6 +148,9 @@ pub(super) fn operation(o: &mut Object<'_>, operation: &Operation, salt: &Salt, 
             .collect();
         o.nullable_texts("parameters", shown.iter().map(Option::as_deref));
         o.hex("parameters_sha256", &bindings.digest.0);
+    }
+    if let Some(rewritten) = rewritten {
+        o.text("rewritten", &sealer.redact(&rewritten.text, &rewritten.sensitive).text);
     }
     if !tokenised {
         o.hex("salt", salt);

@@ -378,7 +378,13 @@ fn unit_intent(
             o.object("not_enforced", |o| body::denial(o, denial));
         }
         o.object("operation", |o| {
-            body::operation(o, &intent.operation, &salt, sealer)
+            body::operation(
+                o,
+                &intent.operation,
+                intent.rewritten.as_ref(),
+                &salt,
+                sealer,
+            )
         });
     });
     Ok(Encoded {
@@ -422,7 +428,7 @@ fn block(
         o.object("denial", |o| body::denial(o, &blocked.denial));
         if let Some(operation) = &blocked.operation {
             o.object("operation", |o| {
-                body::operation(o, operation, &salt, sealer)
+                body::operation(o, operation, None, &salt, sealer)
             });
         }
         o.text(
@@ -474,7 +480,7 @@ fn approval_request(
         o.hex("digest", &request.digest.0);
         o.object("hold", |o| body::hold(o, &request.hold));
         o.object("operation", |o| {
-            body::operation(o, &request.operation, &salt, sealer)
+            body::operation(o, &request.operation, None, &salt, sealer)
         });
     });
     Ok(Encoded {

@@ -210,6 +210,7 @@ impl<'a, O: Payload> Turn<'a, O> {
         let standing = Standing::new(&operation, &obligations, Vec::new());
         let intent = Intent {
             unit,
+            rewritten: operation.rewritten(&obligations),
             operation,
             rules,
             policy,
@@ -502,6 +503,7 @@ impl<O: Payload> Core<O> {
         );
         let intent = Intent {
             unit: id,
+            rewritten: operation.rewritten(&obligations),
             operation,
             rules,
             policy,

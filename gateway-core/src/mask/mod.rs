@@ -53,6 +53,52 @@ pub trait Transform: fmt::Debug + Send + Sync {
 
     /// The method's name for evidence: `redact`, `partial`…
     fn method(&self) -> &'static str;
+
+    /// What a target can compute in the mask's place where a text is rewritten. Null, unless the
+    /// method says otherwise.
+    fn at_source(&self) -> AtSource {
+        AtSource::Null
+    }
+}
+
+/// A mask that the target computes, from the value or without it. A null stays null.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AtSource {
+    /// Null.
+    Null,
+    /// This text, in the place of every text.
+    Text(String),
+    /// A JSON string, in the place of every JSON value.
+    JsonText(String),
+    /// `hidden` and what follows the last `@` with it.
+    KeepDomain {
+        /// What stands for the hidden characters.
+        hidden: &'static str,
+    },
+    /// The first `count` characters of a text at least twice as long, then `hidden`.
+    KeepFirst {
+        /// Characters kept.
+        count: usize,
+        /// What stands for the hidden characters.
+        hidden: &'static str,
+    },
+    /// `hidden`, then the last `count` characters of a text at least twice as long.
+    KeepLast {
+        /// Characters kept.
+        count: usize,
+        /// What stands for the hidden characters.
+        hidden: &'static str,
+    },
+    /// A date or timestamp, down to the first moment of its year or month.
+    Truncate {
+        /// `year` or `month`.
+        unit: &'static str,
+    },
+    /// An integer, down to a multiple of the width.
+    Bucket {
+        /// From 1.
+        width: i64,
+    },
 }
 
 /// A column that the classification covers, declared or derived.
@@ -151,6 +197,7 @@ pub struct Classified {
     columns: BTreeMap<ColumnId, Arc<ClassifiedColumn>>,
     relations: BTreeSet<RelationId>,
     whole: BTreeSet<RelationId>,
+    guaranteed: bool,
 }
 
 impl Classified {
@@ -163,7 +210,26 @@ impl Classified {
             columns,
             relations,
             whole,
+            guaranteed: false,
         }
+    }
+
+    /// The same where it is proven that the target itself refuses every read of these columns, but
+    /// for the relations in `reviewed`: what those show was reviewed, and isn't classified.
+    #[must_use]
+    pub fn guaranteed(mut self, reviewed: &BTreeSet<RelationId>) -> Self {
+        self.columns
+            .retain(|id, _| !reviewed.contains(&id.relation));
+        self.relations.retain(|id| !reviewed.contains(id));
+        self.whole.retain(|id| !reviewed.contains(id));
+        self.guaranteed = true;
+        self
+    }
+
+    /// Whether the target itself refuses every read of these columns: no text needs a mask then.
+    #[must_use]
+    pub fn is_guaranteed(&self) -> bool {
+        self.guaranteed
     }
 
     /// Whether nothing is classified.
@@ -266,7 +332,7 @@ impl Obligations {
                 Reason::Masking,
                 "classified columns are in reach but the statement's shape is unknown",
             )),
-            Shape::Plain { .. } => Ok(()),
+            Shape::Plain { .. } | Shape::Rewritten(_) => Ok(()),
             Shape::Beyond { .. } if self.masks.is_empty() => Ok(()),
             Shape::Beyond {
                 construct,

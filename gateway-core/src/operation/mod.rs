@@ -3,14 +3,18 @@
 
 mod api;
 mod command;
+mod rewrite;
 mod sql;
 
 use std::{ops::Range, sync::Arc};
 
 use serde::Serialize;
 
+use crate::mask::Obligations;
+
 pub use api::{ApiFacts, ApiResource, ApiUnit};
 pub use command::{CommandFacts, CommandKind, CommandUnit};
+pub use rewrite::{Piece, Rewrite, Rewritten};
 pub use sql::{
     Analysis, Bindings, ClassifiedUse, Inspection, Shape, SqlFacts, SqlStage, SqlUnit, Statement,
 };
@@ -48,6 +52,16 @@ impl Operation {
             Self::Sql(unit) => &unit.text,
             Self::Command(unit) => &unit.text,
             Self::Api(unit) => &unit.text,
+        }
+    }
+
+    /// What goes to the target in place of the text under these obligations; `None` where that is
+    /// the text itself.
+    #[must_use]
+    pub fn rewritten(&self, obligations: &Obligations) -> Option<Rewritten> {
+        match self {
+            Self::Sql(unit) => unit.analysis.classified.rewritten(obligations),
+            Self::Session(_) | Self::Command(_) | Self::Api(_) => None,
         }
     }
 

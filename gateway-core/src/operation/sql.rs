@@ -4,11 +4,11 @@ use std::{ops::Range, sync::Arc};
 
 use serde::Serialize;
 
-use super::Effect;
+use super::{Effect, Rewrite, Rewritten};
 use crate::{
     catalogue::{CatalogueVersion, ColumnId},
     id::Digest,
-    mask::ClassifiedColumn,
+    mask::{ClassifiedColumn, Obligations},
 };
 
 /// One SQL message on its way to the target.
@@ -116,11 +116,27 @@ pub struct SqlFacts {
 pub struct ClassifiedUse {
     /// Classified columns within the text's reach, sorted by id. Empty: none, and `shape` is moot.
     pub columns: Vec<Arc<ClassifiedColumn>>,
-    /// Whether the wire can mask the result.
+    /// How the result can be masked.
     pub shape: Shape,
 }
 
-/// Whether the result of a text that reaches classified columns can be masked on the wire.
+impl ClassifiedUse {
+    /// What goes to the target in place of the agent's text under these obligations; `None` where
+    /// that is the text itself.
+    #[must_use]
+    pub fn rewritten(&self, obligations: &Obligations) -> Option<Rewritten> {
+        match &self.shape {
+            Shape::Rewritten(rewrite) if !obligations.masks.is_empty() => {
+                Some(rewrite.render(|column| obligations.masks.contains_key(&column)))
+            }
+            Shape::Untouched | Shape::Plain { .. } | Shape::Rewritten(_) | Shape::Beyond { .. } => {
+                None
+            }
+        }
+    }
+}
+
+/// How the result of a text that reaches classified columns can be masked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Shape {
     /// The text reaches nothing classified.
@@ -132,6 +148,8 @@ pub enum Shape {
         /// Origin of each output column.
         outputs: Vec<ColumnId>,
     },
+    /// The target masks the columns itself, where a rewritten text reads them.
+    Rewritten(Arc<Rewrite>),
     /// Anything else: refused unless every column in reach may be revealed.
     Beyond {
         /// What can't be traced: `lower(email)`, `a join`, `COPY`.

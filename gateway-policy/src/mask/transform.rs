@@ -1,7 +1,7 @@
 //! Masks applied to cells.
 
 use bytes::{BufMut as _, BytesMut};
-use gateway_core::mask::{Cell, Format, MaskedCell, Transform};
+use gateway_core::mask::{AtSource, Cell, Format, MaskedCell, Transform};
 
 use super::{
     Interval, Kind, Method,
@@ -39,6 +39,31 @@ impl Transform for Mask {
 
     fn method(&self) -> &'static str {
         self.method.name()
+    }
+
+    /// The keyed methods become a fixed text: their key doesn't go to targets.
+    fn at_source(&self) -> AtSource {
+        match &*self.method {
+            method if !method.fits(self.kind) => AtSource::Null,
+            Method::Null => AtSource::Null,
+            Method::Redact { with } => match self.kind {
+                Kind::Json | Kind::Jsonb => AtSource::JsonText(with.clone()),
+                _ => AtSource::Text(with.clone()),
+            },
+            Method::KeepDomain => AtSource::KeepDomain { hidden: HIDDEN },
+            Method::KeepFirst(count) => AtSource::KeepFirst {
+                count: *count,
+                hidden: HIDDEN,
+            },
+            Method::KeepLast(count) => AtSource::KeepLast {
+                count: *count,
+                hidden: HIDDEN,
+            },
+            Method::Truncate(Interval::Year) => AtSource::Truncate { unit: "year" },
+            Method::Truncate(Interval::Month) => AtSource::Truncate { unit: "month" },
+            Method::Bucket(width) => AtSource::Bucket { width: *width },
+            Method::Hash { .. } | Method::Pseudonym { .. } => AtSource::Text(HIDDEN.to_owned()),
+        }
     }
 }
 

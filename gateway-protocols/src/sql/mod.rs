@@ -24,11 +24,13 @@
 
 mod analyser;
 mod builtins;
+mod classified;
 mod command;
 mod literals;
 mod parse;
 mod plain;
 mod query;
+mod rewrite;
 mod settings;
 mod tree;
 mod utility;
@@ -40,21 +42,17 @@ use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 use gateway_core::{
     catalogue::{CatalogueVersion, Snapshot},
-    mask::{Classified, ClassifiedColumn},
-    operation::{
-        Action, Analysis, ClassifiedUse, Effect, Inspection, Object, Shape, SqlFacts, Statement,
-    },
+    mask::Classified,
+    operation::{Action, Analysis, ClassifiedUse, Effect, Inspection, Object, SqlFacts, Statement},
 };
 use pg_query::{Node, NodeRef};
 
 use self::{
     analyser::{Analyser, Findings, Scope},
+    classified::Use,
     tree::Kind,
 };
 pub use parse::{ANALYSIS_STACK_BYTES, ParseFailure, Parsed, TEXT_BYTES_MAX, TOKENS_MAX, parse};
-
-const PLAIN: &str =
-    "one SELECT of plain columns from one table, for example SELECT id FROM t WHERE id = $1";
 
 /// Analyses one text: all the statements of one Query or Parse message.
 ///
@@ -68,10 +66,15 @@ pub fn analyse(
     version: CatalogueVersion,
     classified: &Classified,
 ) -> Analysis {
-    match parse(text) {
+    let mut analysis = match parse(text) {
         Ok(parsed) => analyse_parsed(text, &parsed, snapshot, version, classified),
         Err(failure) => unparsed(text, &failure, version, classified),
+    };
+    if classified.is_guaranteed() {
+        // The target itself refuses what would read them. What the agent wrote stays sensitive.
+        analysis.classified = ClassifiedUse::default();
     }
+    analysis
 }
 
 fn analyse_parsed(
@@ -92,13 +95,14 @@ fn analyse_parsed(
         read_only: true,
     };
     let mut limits = Vec::new();
-    let mut uses = ClassifiedUse::default();
+    let mut uses = Vec::with_capacity(parsed.len());
     let mut stale = false;
     for (node, span) in parsed.statements() {
-        let (statement, found) = analyse_statement(node, span, snapshot, stale);
+        let (statement, found) = analyse_statement(node, span.clone(), snapshot, stale);
         stale |= found.changes_catalogue;
-        let used = classified_use(node, &found, parsed.len(), snapshot, classified);
-        uses = combine(uses, used);
+        let alone = parsed.len() == 1;
+        let used = Use::of(node, &found, alone, snapshot, classified);
+        uses.push((span, used));
         if let (Inspection::Full, Some(reason)) = (&inspection, &found.opaque) {
             inspection = Inspection::Opaque {
                 reason: reason.clone(),
@@ -113,6 +117,7 @@ fn analyse_parsed(
         effects.extend(found.effects);
         statements.push(statement);
     }
+    let uses = classified::together(text, uses);
     // The text's worst: no limit where one query has none, else the largest.
     facts.limit = limits
         .into_iter()
@@ -185,97 +190,6 @@ fn node_ref(node: &Node) -> Option<NodeRef<'_>> {
     node.node.as_ref().map(pg_query::NodeEnum::to_ref)
 }
 
-/// What one statement does with classified columns.
-fn classified_use(
-    node: Option<&Node>,
-    found: &Findings,
-    statements: usize,
-    snapshot: &Snapshot,
-    classified: &Classified,
-) -> ClassifiedUse {
-    if classified.is_empty() {
-        return ClassifiedUse::default();
-    }
-    if let Some(reaching) = &found.reaching {
-        return everything(
-            classified,
-            reaching.construct.clone(),
-            reaching.instead.clone(),
-        );
-    }
-    let columns: Vec<Arc<ClassifiedColumn>> = classified
-        .columns()
-        .filter(|column| found.relations.contains(&column.id.relation))
-        .cloned()
-        .collect();
-    if columns.is_empty() && !found.relations.iter().any(|id| classified.is_whole(*id)) {
-        return ClassifiedUse::default();
-    }
-    let shape = match node.and_then(node_ref) {
-        Some(NodeRef::SelectStmt(_)) if statements > 1 => Err(plain::Obstacle {
-            construct: "a query beside other statements in one message".to_owned(),
-            column: None,
-        }),
-        Some(NodeRef::SelectStmt(select)) => plain::outputs(select, snapshot, classified),
-        node => Err(plain::Obstacle {
-            construct: match node.map(tree::kind) {
-                Some(Kind::Statement(statement)) => command::command(statement),
-                _ => "an unknown statement".to_owned(),
-            },
-            column: None,
-        }),
-    };
-    let shape = match shape {
-        Ok(outputs) => Shape::Plain { outputs },
-        Err(plain::Obstacle { construct, column }) => {
-            let column = column.or_else(|| columns.first().map(|column| column.path()));
-            let instead = columns.first().map_or_else(
-                || PLAIN.to_owned(),
-                |column| {
-                    let [schema, table, name] = &column.name;
-                    format!("select the column itself, alone: SELECT {name} FROM {schema}.{table}")
-                },
-            );
-            Shape::Beyond {
-                construct,
-                column,
-                instead,
-            }
-        }
-    };
-    ClassifiedUse { columns, shape }
-}
-
-fn everything(classified: &Classified, construct: String, instead: String) -> ClassifiedUse {
-    ClassifiedUse {
-        columns: classified.columns().cloned().collect(),
-        shape: Shape::Beyond {
-            construct,
-            column: None,
-            instead,
-        },
-    }
-}
-
-/// The use of two statements together. A plain one among others doesn't occur: `classified_use`
-/// calls it beyond.
-fn combine(first: ClassifiedUse, second: ClassifiedUse) -> ClassifiedUse {
-    let mut columns = first.columns;
-    columns.extend(second.columns);
-    columns.sort_by_key(|column| column.id);
-    columns.dedup_by_key(|column| column.id);
-    let shape = match (first.shape, second.shape) {
-        (shape, Shape::Untouched) | (Shape::Untouched, shape) => shape,
-        (beyond @ Shape::Beyond { .. }, _) | (_, beyond @ Shape::Beyond { .. }) => beyond,
-        (Shape::Plain { .. }, Shape::Plain { .. }) => Shape::Beyond {
-            construct: "several queries in one message".to_owned(),
-            column: None,
-            instead: PLAIN.to_owned(),
-        },
-    };
-    ClassifiedUse { columns, shape }
-}
-
 /// A text of which nothing is known but that it isn't understood.
 fn unparsed(
     text: &str,
@@ -286,10 +200,10 @@ fn unparsed(
     let uses = if classified.is_empty() {
         ClassifiedUse::default()
     } else {
-        everything(
+        classified::everything(
             classified,
             "a text that couldn't be parsed".to_owned(),
-            PLAIN.to_owned(),
+            "name tables and columns that the catalogue has".to_owned(),
         )
     };
     Analysis {

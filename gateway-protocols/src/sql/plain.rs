@@ -369,7 +369,7 @@ fn obstacle(construct: impl Into<String>) -> Obstacle {
 }
 
 /// Whether an expression is a constant or parameter, possibly cast, or a list of such.
-fn is_constant(node: &Node) -> bool {
+pub(super) fn is_constant(node: &Node) -> bool {
     match &node.node {
         Some(NodeEnum::AConst(_) | NodeEnum::ParamRef(_)) => true,
         Some(NodeEnum::TypeCast(cast)) => cast.arg.as_deref().is_some_and(is_constant),

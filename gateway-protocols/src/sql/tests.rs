@@ -9,7 +9,8 @@ use gateway_core::{
         RelationId, RelationKind, RolePowers, close,
     },
     id::ClassName,
-    mask::{Cell, MaskedCell, Transform},
+    mask::{AtSource, Cell, ClassifiedColumn, MaskedCell, Transform},
+    operation::Shape,
 };
 
 use super::*;
@@ -17,6 +18,7 @@ use super::*;
 mod classified;
 mod depth;
 mod effects;
+mod rewritten;
 
 fn relation(schema: &str, name: &str, id: u32, kind: RelationKind, columns: &str) -> Relation {
     let columns = columns
@@ -156,7 +158,11 @@ impl Transform for Redact {
     }
 
     fn method(&self) -> &'static str {
-        "null"
+        "redact"
+    }
+
+    fn at_source(&self) -> AtSource {
+        AtSource::Text("***".into())
     }
 }
 

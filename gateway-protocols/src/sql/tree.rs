@@ -4,13 +4,107 @@
 //! there have no `..`, and the matches have no `_`: a release of `pg_query` that adds a node or a
 //! field doesn't compile until somebody has looked at it.
 
-use pg_query::{Node, NodeRef, protobuf};
+use pg_query::{Node, NodeEnum, NodeRef, protobuf};
 
 /// A field of a node: passes on the nodes directly below it.
 pub(super) trait Field {
     /// Calls `visit` with each node directly below this field.
     fn nodes<'a>(&'a self, visit: &mut dyn FnMut(NodeRef<'a>));
 }
+
+/// A field of a node that may be changed.
+pub(super) trait FieldMut {
+    /// Calls `visit` with each [`Node`] directly below this field.
+    fn nodes_mut(&mut self, visit: &mut dyn FnMut(&mut Node));
+
+    /// Sets every place in the text to 0, here and below: what is left is the meaning. `name` is
+    /// the field's own.
+    fn forget_places(&mut self, name: &str);
+}
+
+/// Fields that say where in the text a node stood.
+const PLACES: &[&str] = &[
+    "location",
+    "stmt_location",
+    "stmt_len",
+    "list_start",
+    "list_end",
+    "rexpr_list_start",
+    "rexpr_list_end",
+    "arg_location",
+    "payload_location",
+    "conninfo_location",
+    "name_location",
+];
+
+impl FieldMut for Node {
+    fn nodes_mut(&mut self, visit: &mut dyn FnMut(&mut Node)) {
+        visit(self);
+    }
+
+    fn forget_places(&mut self, _: &str) {
+        forget_places(self);
+    }
+}
+
+impl<T: FieldMut> FieldMut for Vec<T> {
+    fn nodes_mut(&mut self, visit: &mut dyn FnMut(&mut Node)) {
+        for field in self {
+            field.nodes_mut(visit);
+        }
+    }
+
+    fn forget_places(&mut self, name: &str) {
+        for field in self {
+            field.forget_places(name);
+        }
+    }
+}
+
+impl<T: FieldMut> FieldMut for Option<T> {
+    fn nodes_mut(&mut self, visit: &mut dyn FnMut(&mut Node)) {
+        if let Some(field) = self {
+            field.nodes_mut(visit);
+        }
+    }
+
+    fn forget_places(&mut self, name: &str) {
+        if let Some(field) = self {
+            field.forget_places(name);
+        }
+    }
+}
+
+impl<T: FieldMut> FieldMut for Box<T> {
+    fn nodes_mut(&mut self, visit: &mut dyn FnMut(&mut Node)) {
+        (**self).nodes_mut(visit);
+    }
+
+    fn forget_places(&mut self, name: &str) {
+        (**self).forget_places(name);
+    }
+}
+
+impl FieldMut for i32 {
+    fn nodes_mut(&mut self, _: &mut dyn FnMut(&mut Node)) {}
+
+    fn forget_places(&mut self, name: &str) {
+        if PLACES.contains(&name) {
+            *self = 0;
+        }
+    }
+}
+
+macro_rules! leaves_mut {
+    ($($leaf:ty),+) => {
+        $(impl FieldMut for $leaf {
+            fn nodes_mut(&mut self, _: &mut dyn FnMut(&mut Node)) {}
+            fn forget_places(&mut self, _: &str) {}
+        })+
+    };
+}
+
+leaves_mut!(bool, i64, u32, String, protobuf::a_const::Val);
 
 impl Field for Node {
     fn nodes<'a>(&'a self, visit: &mut dyn FnMut(NodeRef<'a>)) {
@@ -102,6 +196,55 @@ macro_rules! tree {
                 $(NodeRef::$analysed(_) => {})+
             }
         }
+
+        /// Calls `visit` with each [`Node`] directly below `node`.
+        pub(super) fn children_mut(node: &mut Node, visit: &mut dyn FnMut(&mut Node)) {
+            match &mut node.node {
+                $(Some(NodeEnum::$stmt(node)) => node.nodes_mut(visit),)+
+                $(Some(NodeEnum::$part(node)) => node.nodes_mut(visit),)+
+                $(Some(NodeEnum::$analysed(_)) => {})+
+                None => {}
+            }
+        }
+
+        /// Sets every place in the text to 0, in `node` and below.
+        pub(super) fn forget_places(node: &mut Node) {
+            match &mut node.node {
+                $(Some(NodeEnum::$stmt(node)) => node.forget_places(""),)+
+                $(Some(NodeEnum::$part(node)) => node.forget_places(""),)+
+                $(Some(NodeEnum::$analysed(_)) => {})+
+                None => {}
+            }
+        }
+
+        $(impl FieldMut for protobuf::$stmt_type {
+            fn nodes_mut(&mut self, visit: &mut dyn FnMut(&mut Node)) {
+                let protobuf::$stmt_type { $($stmt_field),* } = self;
+                let _ = &visit;
+                $($stmt_field.nodes_mut(visit);)*
+            }
+
+            fn forget_places(&mut self, _: &str) {
+                let protobuf::$stmt_type { $($stmt_field),* } = self;
+                $($stmt_field.forget_places(stringify!($stmt_field));)*
+            }
+        })+
+        $(impl FieldMut for protobuf::$part_type {
+            fn nodes_mut(&mut self, visit: &mut dyn FnMut(&mut Node)) {
+                let protobuf::$part_type { $($part_field),* } = self;
+                let _ = &visit;
+                $($part_field.nodes_mut(visit);)*
+            }
+
+            fn forget_places(&mut self, _: &str) {
+                let protobuf::$part_type { $($part_field),* } = self;
+                $($part_field.forget_places(stringify!($part_field));)*
+            }
+        })+
+        $(impl FieldMut for protobuf::$analysed_type {
+            fn nodes_mut(&mut self, _: &mut dyn FnMut(&mut Node)) {}
+            fn forget_places(&mut self, _: &str) {}
+        })+
 
         $(impl Field for protobuf::$stmt_type {
             fn nodes<'a>(&'a self, visit: &mut dyn FnMut(NodeRef<'a>)) {

@@ -232,6 +232,10 @@ impl Explanation {
                 let result = match &analysis.classified.shape {
                     Shape::Untouched => "shows nothing classified".to_owned(),
                     Shape::Plain { .. } => "plain columns, masked on the wire".to_owned(),
+                    Shape::Rewritten(_) => match operation.rewritten(&decision.obligations) {
+                        Some(rewritten) => format!("masked where it is read: {}", rewritten.text),
+                        None => "shows only what you may see".to_owned(),
+                    },
                     Shape::Beyond {
                         construct, instead, ..
                     } => {

@@ -8,6 +8,7 @@ use gateway_core::{
     id::UnitId,
     mask::Obligations,
     operation::{Operation, SqlUnit},
+    record::{Outcome, UnitEnd},
     wire::{Analysed, Control, Probe, Ruling, Side, Turn, WireError},
 };
 
@@ -278,6 +279,7 @@ impl Relay {
         let pending = Pending::Bind {
             bindings: Some(bindings(bind)),
             text: Arc::from(""),
+            rewritten: None,
             in_parts: false,
             portal,
             frames: frames.clone(),
@@ -293,6 +295,7 @@ impl Relay {
         let pending = Pending::Bind {
             bindings: None,
             text: Arc::from(""),
+            rewritten: None,
             in_parts: true,
             portal: head.slice_ref(known_as(portal)),
             frames: head.clone(),
@@ -323,8 +326,12 @@ impl Relay {
                 return Ok(Step::Next);
             }
         };
-        if let Pending::Bind { text, .. } = &mut pending {
+        if let Pending::Bind {
+            text, rewritten, ..
+        } = &mut pending
+        {
             *text = Arc::clone(&found.text);
+            rewritten.clone_from(&found.rewritten);
         }
         if found.epoch == self.epoch {
             return Ok(self.decide(pending, found.analysed.clone(), turn));
@@ -598,6 +605,17 @@ impl Relay {
         obligations: Obligations,
         turn: &mut Turn<'_, Bytes>,
     ) -> Step {
+        let rewritten = analysed
+            .analysis
+            .classified
+            .rewritten(&obligations)
+            .map(|rewritten| rewritten.text);
+        if let Some(prepared) = self.prepared_as(&pending)
+            && prepared != rewritten
+        {
+            self.reject_outdated(pending, unit, turn);
+            return Step::Next;
+        }
         let live = Live {
             operation: Some(operation.clone()),
             obligations,
@@ -610,6 +628,10 @@ impl Relay {
         self.live.insert(unit, live);
         match pending {
             Pending::Query { frames, .. } => {
+                let frames = match &rewritten {
+                    Some(text) => words::query(text),
+                    None => frames,
+                };
                 turn.release(unit, frames);
                 self.replies.push(Expected::of(unit, Reply::Query));
                 if copies_in {
@@ -619,9 +641,14 @@ impl Relay {
                 }
             }
             Pending::Parse { frames, text, name } => {
+                let frames = match &rewritten {
+                    Some(text) => words::parse_of(&frames, text),
+                    None => frames,
+                };
                 turn.release(unit, frames);
                 let statement = Statement {
                     text,
+                    rewritten,
                     analysed,
                     epoch: self.epoch,
                 };
@@ -645,6 +672,7 @@ impl Relay {
                     operation,
                     unit: Some(unit),
                     described: false,
+                    rewritten,
                 };
                 self.replies
                     .push(Expected::of(unit, Reply::Bind(portal, made)));
@@ -661,6 +689,34 @@ impl Relay {
                 self.execute(unit, frames, portal, described, turn)
             }
         }
+    }
+}
+
+impl Relay {
+    /// What the target has in place of the text that a Bind or Execute runs; `None` for messages
+    /// that bring their own text.
+    fn prepared_as(&mut self, pending: &Pending) -> Option<Option<Arc<str>>> {
+        match pending {
+            Pending::Query { .. } | Pending::Parse { .. } => None,
+            Pending::Bind { rewritten, .. } => Some(rewritten.clone()),
+            Pending::Execute { portal, .. } => match self.names.portal(portal, &mut self.replies) {
+                Meaning::Known(known) => Some(known.rewritten.clone()),
+                Meaning::Unknown | Meaning::Undecided => None,
+            },
+        }
+    }
+
+    /// What the target holds under this name was masked otherwise than is now decided: policy,
+    /// classification or catalogue have changed since.
+    fn reject_outdated(&mut self, pending: Pending, unit: UnitId, turn: &mut Turn<'_, Bytes>) {
+        turn.finish(unit, UnitEnd::of(Outcome::NotExecuted));
+        let denial = Denial::new(
+            Reason::Protocol,
+            "cached plan must not change result type: what is masked has changed since this statement was prepared",
+        )
+        .with_hint("Prepare the statement again.");
+        turn.refuse(denial.clone());
+        self.reject(pending, denial, turn);
     }
 }
 

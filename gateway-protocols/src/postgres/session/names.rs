@@ -21,6 +21,8 @@ use crate::postgres::reply::{Expected, Reply, ReplyQueue};
 pub struct Statement {
     /// Its exact text.
     pub text: Arc<str>,
+    /// What the target has in its place, where that is another: masked at its sources.
+    pub rewritten: Option<Arc<str>>,
     /// What it does.
     pub analysed: Analysed,
     /// When it was analysed: older than the session's epoch means analyse again.
@@ -36,6 +38,8 @@ pub struct Portal {
     pub unit: Option<UnitId>,
     /// Its columns are known, or will be before its rows come.
     pub described: bool,
+    /// What the target has in place of its statement's text.
+    pub rewritten: Option<Arc<str>>,
 }
 
 impl Portal {

@@ -31,6 +31,8 @@ pub(super) enum Pending {
         text: Arc<str>,
         portal: Bytes,
         bindings: Option<Bindings>,
+        /// What the target has in place of the statement's text.
+        rewritten: Option<Arc<str>>,
         in_parts: bool,
     },
     /// Execute of a portal whose unit has finished.

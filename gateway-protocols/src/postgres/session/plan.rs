@@ -45,8 +45,12 @@ impl Plan {
         let fields = &description.fields;
         let predicted = match shape {
             Shape::Plain { outputs } if !obligations.masks.is_empty() => Some(outputs),
-            Shape::Plain { .. } | Shape::Untouched | Shape::Beyond { .. } => None,
+            Shape::Plain { .. } | Shape::Untouched | Shape::Rewritten(_) | Shape::Beyond { .. } => {
+                None
+            }
         };
+        // What was masked at its source has no origin any more.
+        let at_source = matches!(shape, Shape::Rewritten(_));
         if predicted.is_some_and(|outputs| outputs.len() != fields.len()) {
             return Err(WireError::incident(
                 "a masked result has another number of columns",
@@ -66,7 +70,7 @@ impl Plan {
                 ));
             }
             let mask = obligations.masks.get(&origin);
-            let unforeseen = mask.is_none()
+            let unforeseen = (mask.is_none() || at_source)
                 && classified.column(origin).is_some()
                 && !obligations.reveal.contains(&origin);
             // Attribute 0 is the whole row.

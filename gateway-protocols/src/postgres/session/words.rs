@@ -6,9 +6,12 @@ use gateway_core::{
     record::CloseReason,
 };
 
-use crate::postgres::message::{
-    Bind, Describe, EncodeError, Format, List, Message, Named, Parse, Query, Report, ReportField,
-    ReportFields, Severity, SqlState,
+use crate::postgres::{
+    frame,
+    message::{
+        Bind, Describe, EncodeError, Format, List, Message, Named, Parse, Query, Report,
+        ReportField, ReportFields, Severity, SqlState,
+    },
 };
 
 /// What stands in for refused text at the target: never parses, in any state of the session.
@@ -146,6 +149,22 @@ fn class_of(code: &str) -> &'static str {
         "42P01" => "a relation does not exist",
         "57014" => "canceling statement due to user request or timeout",
         _ => "the target reported an error",
+    }
+}
+
+/// A Query of this text.
+pub(super) fn query(text: &str) -> Bytes {
+    let text = text.as_bytes();
+    encoded(|out| Query { text }.encode(out))
+}
+
+/// The Parse in `frames`, with another text.
+pub(super) fn parse_of(frames: &Bytes, text: &str) -> Bytes {
+    let text = text.as_bytes();
+    match Parse::parse(frame::body(frames)) {
+        Ok(parse) => encoded(|out| Parse { text, ..parse }.encode(out)),
+        // INVARIANT: it was parsed when it came. The target rejects what stands in for it.
+        Err(_) => rejected_parse(true),
     }
 }
 
