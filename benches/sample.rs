@@ -9,7 +9,7 @@ use gateway_core::{
     identity::{Groups, Principal, PrincipalKind},
     mask::Classified,
     operation::{Operation, SqlStage, SqlUnit},
-    target::{Durability, Mode, Target},
+    target::{Durability, Masking, Mode, Target},
     time::{Mono, Now, Wall},
     wire::Analysed,
 };
@@ -86,6 +86,7 @@ impl Sample {
                 durability: Durability::Bounded,
                 upstream_principal: "gateway".to_owned(),
                 classified: true,
+                masking: Masking::Shared,
             },
         })
     }

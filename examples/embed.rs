@@ -29,7 +29,7 @@ use gateway_core::{
     mask::{Cell, Classified, ClassifiedColumn, MaskedCell, Obligations, Transform},
     operation::{Action as SqlAction, ClassifiedUse, Operation},
     record::{Entry, Evidence},
-    target::{Durability, Mode, Target},
+    target::{Durability, Masking, Mode, Target},
     time::{Mono, Now, Wall},
     wire::{
         Analysed, Answer, Credential, Question, Route, Side, TargetLogin, TargetProof, TlsFacts,
@@ -346,6 +346,7 @@ fn sample_target() -> Result<Target> {
         durability: Durability::Strict,
         upstream_principal: "gateway".to_owned(),
         classified: true,
+        masking: Masking::Shared,
     })
 }
 

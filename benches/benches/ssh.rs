@@ -13,7 +13,7 @@ use gateway_core::{
     identity::{Authenticated, Groups, Principal, PrincipalKind},
     limits::Limits,
     mask::Obligations,
-    target::{Durability, Mode, Target},
+    target::{Durability, Masking, Mode, Target},
     time::{Mono, Now, Wall},
     wire::{Answer, Credential, Payload as _, Question, Route, Side},
 };
@@ -209,6 +209,7 @@ fn answer(question: &Question) -> Answer {
                 durability: Durability::Strict,
                 upstream_principal: "gateway".to_owned(),
                 classified: false,
+                masking: Masking::Shared,
             },
             database: String::new(),
         })),

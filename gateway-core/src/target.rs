@@ -24,6 +24,27 @@ pub enum Durability {
     Bounded,
 }
 
+/// What keeps classified values from agents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Masking {
+    /// The gateway: statements are rewritten, masked on the wire, or refused.
+    Shared,
+    /// The target: it is proven to refuse every read of a classified column.
+    Guaranteed,
+}
+
+impl Masking {
+    /// Its name in configuration and evidence.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Guaranteed => "guaranteed",
+        }
+    }
+}
+
 /// A configured target.
 #[derive(Clone, Debug, Serialize)]
 pub struct Target {
@@ -41,4 +62,6 @@ pub struct Target {
     pub upstream_principal: String,
     /// Whether the classification has anything on this target: switches the masking defence on.
     pub classified: bool,
+    /// What keeps the agent from what is classified.
+    pub masking: Masking,
 }

@@ -12,7 +12,7 @@ use gateway_core::{
         Action, Analysis, ApiFacts, ApiResource, ApiUnit, ClassifiedUse, CommandFacts, Effect,
         Inspection, Object, Operation, Shape, SqlFacts, SqlStage, SqlUnit,
     },
-    target::{Durability, Mode, Target},
+    target::{Durability, Masking, Mode, Target},
     time::{Now, Wall},
 };
 
@@ -92,6 +92,7 @@ impl Asked {
                 durability: Durability::Bounded,
                 upstream_principal: "gateway".to_owned(),
                 classified: true,
+                masking: Masking::Shared,
             },
             operation,
             facts: SessionFacts {

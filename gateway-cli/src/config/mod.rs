@@ -29,6 +29,7 @@
 //! environment = "prod"
 //! ca_file = "tls/shop-ca.crt"
 //! credential = { kind = "password", user = "gateway", password_file = "shop.password" }
+//! masking = "guaranteed"            # the role is proven to read nothing classified; else "shared"
 //!
 //! [[target]]
 //! name = "build"
@@ -60,7 +61,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc,
 use gateway_core::{
     id::{AppId, TargetName, TenantId},
     limits::Limits,
-    target::{Durability, Mode, Target},
+    target::{Durability, Masking, Mode, Target},
 };
 
 pub(crate) use mistake::{ConfigError, Mistake};
@@ -232,6 +233,8 @@ pub(crate) struct PostgresUpstream {
     pub(crate) database: Option<String>,
     /// What the gateway logs in with.
     pub(crate) credential: Credential,
+    /// What keeps classified values from agents.
+    pub(crate) masking: Masking,
 }
 
 /// An SSH server.
@@ -284,6 +287,14 @@ impl Upstream {
         }
     }
 
+    /// What keeps classified values from agents there.
+    pub(crate) fn masking(&self) -> Masking {
+        match self {
+            Self::Postgres(upstream) => upstream.masking,
+            Self::Ssh(_) | Self::Kubernetes(_) => Masking::Shared,
+        }
+    }
+
     /// Who the gateway is there.
     pub(crate) fn user(&self) -> &str {
         match self {
@@ -305,6 +316,7 @@ impl TargetConfig {
             durability: self.durability,
             upstream_principal: self.upstream.user().to_owned(),
             classified: classified && self.mask,
+            masking: self.upstream.masking(),
         }
     }
 }

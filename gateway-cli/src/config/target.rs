@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use gateway_core::{
     id::{AppId, TargetName, TenantId},
-    target::{Durability, Mode},
+    target::{Durability, Masking, Mode},
 };
 
 use super::{
@@ -70,7 +70,7 @@ fn read_target(
     let protocol = protocol?;
     let upstream = match protocol {
         Protocol::Postgres => {
-            read_postgres(&mut section, address.as_ref(), base).map(Upstream::Postgres)
+            read_postgres(&mut section, address.as_ref(), mask, base).map(Upstream::Postgres)
         }
         Protocol::Ssh => read_ssh(&mut section, base).map(Upstream::Ssh),
         Protocol::Kubernetes => {
@@ -105,9 +105,27 @@ fn read_server_tls(
 fn read_postgres(
     section: &mut Section<'_, '_>,
     address: Option<&HostPort>,
+    mask: bool,
     base: &Path,
 ) -> Option<PostgresUpstream> {
     let tls = read_server_tls(section, address, base);
+    let masking = section.choice(
+        "masking",
+        Masking::Shared,
+        &[
+            ("shared", Masking::Shared),
+            ("guaranteed", Masking::Guaranteed),
+        ],
+    );
+    if masking == Masking::Guaranteed && !mask {
+        section.complain(
+            "masking",
+            "`masking = \"guaranteed\"` and `mask = \"off\"` contradict each other",
+            Some(
+                "leave out `mask`: there is nothing to switch off where the role can't read".into(),
+            ),
+        );
+    }
     let database = section.optional("database", text_value);
     let credential = section
         .required_section("credential")
@@ -116,6 +134,7 @@ fn read_postgres(
         tls: tls?,
         database,
         credential: credential?,
+        masking,
     })
 }
 

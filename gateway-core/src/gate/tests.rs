@@ -22,7 +22,7 @@ use crate::{
         SqlStage, SqlUnit,
     },
     record::{Direction, Entry},
-    target::{Durability, Mode, Target},
+    target::{Durability, Masking, Mode, Target},
     time::Wall,
     wire::{Analysed, Credential, Route},
 };
@@ -236,6 +236,7 @@ fn route(mode: Mode) -> Route {
             durability: Durability::Strict,
             upstream_principal: "gateway".into(),
             classified: false,
+            masking: Masking::Shared,
         },
         database: "db".into(),
     }

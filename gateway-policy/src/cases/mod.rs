@@ -35,7 +35,7 @@ use gateway_core::{
     id::{AppId, ObjectId, RuleId, TargetName, TenantId},
     identity::{Groups, Principal, PrincipalKind},
     mask::{Classified, Obligations},
-    target::{Durability, Mode, Target},
+    target::{Durability, Masking, Mode, Target},
     time::{Mono, Now, Wall},
 };
 use serde::Deserialize;
@@ -223,6 +223,7 @@ impl Suite {
             durability: Durability::Bounded,
             upstream_principal: "gateway".to_owned(),
             classified: false,
+            masking: Masking::Shared,
         };
         Ok(Self {
             file: display.clone(),

@@ -19,7 +19,7 @@ use gateway_core::{
     operation::{
         Action, Analysis, ClassifiedUse, Effect, Inspection, Object, Shape, SqlFacts, Statement,
     },
-    target::{Durability, Mode, Target},
+    target::{Durability, Masking, Mode, Target},
     time::{Mono, Now, Wall},
     wire::{Analysed, Answer, Credential, Question, Route, TargetLogin, TargetProof},
 };
@@ -164,6 +164,7 @@ impl World {
             durability: Durability::Strict,
             upstream_principal: "gateway".into(),
             classified: false,
+            masking: Masking::Shared,
         };
         Ok(Route {
             target,

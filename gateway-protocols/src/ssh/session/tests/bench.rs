@@ -16,7 +16,7 @@ use gateway_core::{
     mask::{Detector, MaskCount, Obligations, Scan},
     operation::{Operation, SessionOp},
     record::{ApprovalOutcome, CloseReason, Direction, Entry, Evidence, Moment, Outcome, Track},
-    target::{Durability, Mode, Target},
+    target::{Durability, Masking, Mode, Target},
     time::{Mono, Now, Wall},
     wire::{Answer, Credential, Question, Route, Side},
 };
@@ -474,6 +474,7 @@ fn answer(question: &Question, wall: Wall) -> Answer {
                 durability: Durability::Strict,
                 upstream_principal: "gateway".into(),
                 classified: false,
+                masking: Masking::Shared,
             },
             database: String::new(),
         })),
