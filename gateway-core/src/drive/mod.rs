@@ -308,16 +308,23 @@ where
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> bool {
         let mut progress = false;
+        let mut agent_gone = false;
         for (side, link) in links(&mut self.agent, &mut self.target) {
             match link.poll_write(cx) {
                 Poll::Ready(Ok(wrote)) => progress |= wrote,
                 Poll::Ready(Err(error)) => {
                     tracing::debug!(session = %self.gate.session(), ?side, %error, "write failed");
                     link.discard();
+                    agent_gone |= side == Side::Agent;
                     progress = true;
                 }
                 Poll::Pending => {}
             }
+        }
+        // Nobody is left to hear what the target still says: it isn't asked to go on. Reading wouldn't
+        // tell, for what is outstanding may hold reading up.
+        if agent_gone && self.closing.is_none() {
+            self.handle(Input::Close(CloseReason::AgentClosed));
         }
         progress
     }

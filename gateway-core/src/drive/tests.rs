@@ -115,19 +115,26 @@ async fn taken(peer: &ChannelPeer<u8, Bytes>, most: usize) -> usize {
     most
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_agent_that_takes_no_answers_is_not_read() {
-    let (link, mut peer) = channel_link::<u8, Bytes>(1, |_| 1);
+/// A session of the [`Talker`], and its agent.
+fn talking() -> (tokio::task::JoinHandle<()>, ChannelPeer<u8, Bytes>) {
+    let (link, peer) = channel_link::<u8, Bytes>(1, |_| 1);
     let setup = Setup {
         session: SessionId::new(Wall::from_secs(1_790_000_000), [1; 10]),
         source: Ipv4Addr::LOCALHOST.into(),
         decision: Arc::new(Nothing),
         limits: Arc::default(),
     };
-    let (_commands, incoming) = mpsc::channel(1);
     let gate = Gate::new(Talker, setup);
-    let session = run_session(gate, link, Arc::new(Nothing), Arc::default(), incoming);
-    let session = tokio::spawn(session);
+    let session = tokio::spawn(async move {
+        let (_commands, incoming) = mpsc::channel(1);
+        run_session(gate, link, Arc::new(Nothing), Arc::default(), incoming).await;
+    });
+    (session, peer)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_takes_no_answers_is_not_read() {
+    let (session, mut peer) = talking();
     let bound = OWN_OUTPUT_MAX / ANSWER_BYTES;
     let sent = taken(&peer, 10 * bound).await;
     assert!((bound / 2..bound + 8).contains(&sent), "{sent} of {bound}");
@@ -137,4 +144,19 @@ async fn an_agent_that_takes_no_answers_is_not_read() {
     let more = taken(&peer, 10 * bound).await;
     assert!(more > bound / 4, "reading goes on when answers are taken");
     session.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_cannot_be_answered_ends_its_session() {
+    let (session, peer) = talking();
+    let ChannelPeer {
+        events, commands, ..
+    } = peer;
+    drop(commands);
+    events.send(0).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(5), session).await;
+    assert!(
+        ended.is_ok(),
+        "it waits for an agent that can't be told anything"
+    );
 }

@@ -115,3 +115,28 @@ fn every_statement_that_ran_is_on_record_before_it_ran() {
     }
     assert!(ran.lines().count() >= 20);
 }
+
+#[test]
+fn an_agent_that_leaves_unheard_answers_behind_ends_its_session() {
+    let (world, mut wire) = world_with_writer("");
+    let large = query("select repeat('x', 100000) from generate_series(1, 1000)");
+    // Fifty times 100 MB, of which nothing is read.
+    wire.send(&large.repeat(50));
+    std::thread::sleep(Duration::from_secs(1));
+    drop(wire);
+    until("the end of what it asked for", || {
+        let running = world.postgres.psql(
+            "select count(*) from pg_stat_activity where usename = 'gateway' and query like '%100000%'",
+        );
+        (running == "0").then_some(())
+    });
+    until("the end of the session", || {
+        let sessions = world.gateway.cli(&["sessions", "list", "--json"]).json();
+        let mut states = sessions
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|s| s["state"].to_string());
+        states.all(|state| state.contains("closed")).then_some(())
+    });
+}
