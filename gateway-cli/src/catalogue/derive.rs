@@ -1,6 +1,6 @@
 //! What derives from what: the catalogue's facts into core derivations. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gateway_core::catalogue::{
     ColumnId, Derivation, DerivationKind, DerivedIn, Relation, RelationId,
@@ -55,11 +55,12 @@ impl Inherits {
     }
 }
 
-/// A column of `relation` is generated from its column `source`.
+/// The column `generated` of `relation` is generated from its column `source`.
 #[derive(Debug)]
 pub(super) struct Generated {
     relation: RelationId,
     source: i16,
+    generated: i16,
 }
 
 impl Generated {
@@ -67,6 +68,7 @@ impl Generated {
         Ok(Self {
             relation: RelationId(get(row, "relation")?),
             source: get(row, "source")?,
+            generated: get(row, "generated")?,
         })
     }
 }
@@ -93,10 +95,19 @@ impl ForeignKey {
     }
 }
 
-/// Every derivation, sorted.
+impl Facts {
+    /// Forgets what `reviewed` views are made of: what they show is no copy.
+    pub(super) fn stop_at(&mut self, reviewed: &BTreeSet<RelationId>) {
+        self.rules.retain(|rule| !reviewed.contains(&rule.view));
+    }
+}
+
+/// Every derivation, sorted. What is generated taints its relation, for no mask follows it there;
+/// where values are `withheld` altogether, it taints its own column.
 pub(super) fn derivations(
     relations: &BTreeMap<RelationId, Relation>,
     facts: &Facts,
+    withheld: bool,
 ) -> Vec<Derivation> {
     let mut all = Vec::new();
     for rule in &facts.rules {
@@ -120,14 +131,24 @@ pub(super) fn derivations(
             }
         }
     }
-    for Generated { relation, source } in &facts.generated {
-        // Not a plain copy: a mask that fits the source may show the generated value.
+    for Generated {
+        relation,
+        source,
+        generated,
+    } in &facts.generated
+    {
+        let column = |number| ColumnId {
+            relation: *relation,
+            number,
+        };
         all.push(Derivation {
-            source: ColumnId {
-                relation: *relation,
-                number: *source,
+            source: column(*source),
+            // Not a plain copy: a mask that fits the source may show the generated value.
+            derived: if withheld {
+                DerivedIn::Column(column(*generated))
+            } else {
+                DerivedIn::Relation(*relation)
             },
-            derived: DerivedIn::Relation(*relation),
             how: DerivationKind::Generated,
         });
     }
@@ -257,7 +278,7 @@ mod tests {
             relation(2, &["email", "id"], false),
             relation(9, &["x"], false),
         ]);
-        derivations(&relations, facts)
+        derivations(&relations, facts, false)
             .into_iter()
             .map(|d| {
                 let (RelationId(to), number) = order(d.derived);

@@ -2,12 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use gateway_core::catalogue::{
-    Column, Function, QualifiedName, Relation, RelationId, RelationKind, RolePowers, Snapshot,
+use gateway_core::{
+    catalogue::{
+        Column, Function, QualifiedName, Relation, RelationId, RelationKind, RolePowers, Snapshot,
+    },
+    target::Masking,
 };
 use tokio_postgres::{Client, IsolationLevel, Row, Transaction, types::FromSqlOwned};
 
-use super::{ConnectError, derive, queries};
+use super::{
+    ConnectError, derive, queries,
+    rights::{self, Provisioning, Rights},
+};
 
 /// More rows in one answer than any catalogue that can be analysed has.
 const ROWS_MAX: usize = 2_000_000;
@@ -31,55 +37,108 @@ pub(crate) enum LoadError {
     Timeout,
 }
 
-/// Reads everything in one read-only transaction, so that all of it is of the same moment.
+/// Reads everything in one read-only transaction, so that all of it is of the same moment. Where
+/// the target withholds classified values by itself, the role's rights as well; what the masking
+/// views are made of is then no derivation.
 ///
 /// # Errors
 /// [`LoadError`] when a query fails or its answer is not as it should be.
-pub(crate) async fn load(client: &mut Client) -> Result<Snapshot, LoadError> {
-    let transaction = client
-        .build_transaction()
-        .isolation_level(IsolationLevel::RepeatableRead)
-        .read_only(true)
-        .start()
-        .await?;
-    let session = transaction.query_one(queries::SESSION, &[]).await?;
-    transaction.execute(queries::PIN, &[]).await?;
-
-    let mut relations = relations(&transaction).await?;
-    let mut operators = rows(&transaction, queries::OPERATORS, qualified_name).await?;
-    let mut functions = rows(&transaction, queries::FUNCTIONS, function).await?;
-    let facts = derive::Facts {
-        rules: rows(&transaction, queries::RULES, derive::Rule::read).await?,
-        inherits: rows(&transaction, queries::INHERITS, derive::Inherits::read).await?,
-        generated: rows(&transaction, queries::GENERATED, derive::Generated::read).await?,
-        foreign_keys: rows(
-            &transaction,
-            queries::FOREIGN_KEYS,
-            derive::ForeignKey::read,
-        )
-        .await?,
+pub(crate) async fn load(
+    client: &mut Client,
+    masking: Masking,
+) -> Result<(Snapshot, Option<Rights>), LoadError> {
+    let opened = Opened::begin(client).await?;
+    let rights = match masking {
+        Masking::Shared => None,
+        Masking::Guaranteed => Some(opened.rights().await?),
     };
-    let role = role(&transaction.query_one(queries::ROLE, &[]).await?)?;
-    transaction.commit().await?;
+    let snapshot = opened.snapshot(rights.as_ref()).await?;
+    opened.transaction.commit().await?;
+    Ok((snapshot, rights))
+}
 
-    derive::spread_hidden_calls(&mut relations, &facts);
-    let derivations = derive::derivations(&relations, &facts);
-    let mut relations: Vec<Relation> = relations.into_values().collect();
-    relations.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
-    functions.sort_by(|a, b| (&a.schema, &a.name, a.id).cmp(&(&b.schema, &b.name, b.id)));
-    operators.sort();
-    let version: i32 = get(&session, "version")?;
-    Ok(Snapshot {
-        database: get(&session, "database")?,
-        server_version: u32::try_from(version)
-            .map_err(|_| LoadError::Content("negative server version".into()))?,
-        search_path: get(&session, "search_path")?,
-        relations,
-        functions,
-        operators,
-        derivations,
-        role,
-    })
+/// Reads what [`load`] does for a target that withholds classified values by itself, and what the
+/// script needs that makes a target one.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) async fn load_for_script(
+    client: &mut Client,
+) -> Result<(Snapshot, Rights, Provisioning), LoadError> {
+    let opened = Opened::begin(client).await?;
+    let rights = opened.rights().await?;
+    let snapshot = opened.snapshot(Some(&rights)).await?;
+    let provisioning = rights::provisioning(&opened.transaction).await?;
+    opened.transaction.commit().await?;
+    Ok((snapshot, rights, provisioning))
+}
+
+/// A transaction that sees one moment and changes nothing, its names pinned.
+struct Opened<'a> {
+    transaction: Transaction<'a>,
+    database: String,
+    version: i32,
+    search_path: Vec<String>,
+}
+
+impl<'a> Opened<'a> {
+    async fn begin(client: &'a mut Client) -> Result<Self, LoadError> {
+        let transaction = client
+            .build_transaction()
+            .isolation_level(IsolationLevel::RepeatableRead)
+            .read_only(true)
+            .start()
+            .await?;
+        let session = transaction.query_one(queries::SESSION, &[]).await?;
+        transaction.execute(queries::PIN, &[]).await?;
+        Ok(Self {
+            transaction,
+            database: get(&session, "database")?,
+            version: get(&session, "version")?,
+            search_path: get(&session, "search_path")?,
+        })
+    }
+
+    async fn rights(&self) -> Result<Rights, LoadError> {
+        rights::read(&self.transaction, self.version).await
+    }
+
+    /// The catalogue. With `rights`, for a target that withholds classified values by itself.
+    async fn snapshot(&self, rights: Option<&Rights>) -> Result<Snapshot, LoadError> {
+        let transaction = &self.transaction;
+        let mut relations = relations(transaction).await?;
+        let mut operators = rows(transaction, queries::OPERATORS, qualified_name).await?;
+        let mut functions = rows(transaction, queries::FUNCTIONS, function).await?;
+        let mut facts = derive::Facts {
+            rules: rows(transaction, queries::RULES, derive::Rule::read).await?,
+            inherits: rows(transaction, queries::INHERITS, derive::Inherits::read).await?,
+            generated: rows(transaction, queries::GENERATED, derive::Generated::read).await?,
+            foreign_keys: rows(transaction, queries::FOREIGN_KEYS, derive::ForeignKey::read)
+                .await?,
+        };
+        let role = role(&transaction.query_one(queries::ROLE, &[]).await?)?;
+
+        derive::spread_hidden_calls(&mut relations, &facts);
+        if let Some(rights) = rights {
+            facts.stop_at(&rights.reviewed());
+        }
+        let derivations = derive::derivations(&relations, &facts, rights.is_some());
+        let mut relations: Vec<Relation> = relations.into_values().collect();
+        relations.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
+        functions.sort_by(|a, b| (&a.schema, &a.name, a.id).cmp(&(&b.schema, &b.name, b.id)));
+        operators.sort();
+        Ok(Snapshot {
+            database: self.database.clone(),
+            server_version: u32::try_from(self.version)
+                .map_err(|_| LoadError::Content("negative server version".into()))?,
+            search_path: self.search_path.clone(),
+            relations,
+            functions,
+            operators,
+            derivations,
+            role,
+        })
+    }
 }
 
 async fn relations(
@@ -105,7 +164,8 @@ async fn relations(
     Ok(relations)
 }
 
-async fn rows<T>(
+/// Every row of an answer.
+pub(super) async fn rows<T>(
     transaction: &Transaction<'_>,
     query: &'static str,
     read: impl Fn(&Row) -> Result<T, LoadError>,

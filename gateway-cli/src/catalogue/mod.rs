@@ -4,9 +4,11 @@ mod connect;
 mod derive;
 mod load;
 mod queries;
+mod rights;
 
 pub(crate) use connect::{ConnectError, Connector};
-pub(crate) use load::{LoadError, load};
+pub(crate) use load::{LoadError, load, load_for_script};
+pub(crate) use rights::{Ceiling, Clause, MASKED_SCHEMA, Masked, Provisioning, Rights};
 
 use std::{
     collections::BTreeMap,
@@ -14,14 +16,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gateway_core::catalogue::{CatalogueVersion, Snapshot};
+use gateway_core::{
+    catalogue::{CatalogueVersion, Snapshot},
+    id::Digest,
+    target::Masking,
+};
 
 /// A snapshot and its identity.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     /// The snapshot.
     pub(crate) snapshot: Snapshot,
-    /// Its identity.
+    /// What the gateway's role may do, where the target withholds classified values by itself.
+    pub(crate) rights: Option<Rights>,
+    /// Identity of both.
     pub(crate) version: CatalogueVersion,
     at: Instant,
     /// How long it may be used.
@@ -34,12 +42,27 @@ impl Loaded {
     /// # Errors
     /// Only if it can't be serialised, which no snapshot is.
     pub(crate) fn of(snapshot: Snapshot) -> Result<Self, serde_json::Error> {
-        let version = snapshot.version()?;
+        Self::new(snapshot, None, Instant::now(), Catalogues::AGE_MAX)
+    }
+
+    fn new(
+        snapshot: Snapshot,
+        rights: Option<Rights>,
+        at: Instant,
+        age_max: Duration,
+    ) -> Result<Self, serde_json::Error> {
+        let mut version = snapshot.version()?;
+        if let Some(rights) = &rights {
+            // Another right is another catalogue: whatever was concluded from the old one is void.
+            let both = serde_json::to_vec(&(version, rights))?;
+            version = CatalogueVersion(Digest::of(&both));
+        }
         Ok(Self {
             snapshot,
+            rights,
             version,
-            at: Instant::now(),
-            age_max: Catalogues::AGE_MAX,
+            at,
+            age_max,
         })
     }
 }
@@ -51,6 +74,7 @@ impl Loaded {
 /// used longest ago goes.
 pub(crate) struct Catalogues {
     connector: Connector,
+    masking: Masking,
     databases: parking_lot::Mutex<BTreeMap<String, Slot>>,
 }
 
@@ -78,9 +102,10 @@ impl Catalogues {
     const LOAD_TIME_MAX: Duration = Duration::from_secs(10);
 
     /// No snapshot yet.
-    pub(crate) fn new(connector: Connector) -> Self {
+    pub(crate) fn new(connector: Connector, masking: Masking) -> Self {
         Self {
             connector,
+            masking,
             databases: parking_lot::Mutex::default(),
         }
     }
@@ -143,21 +168,16 @@ impl Catalogues {
             return Ok(Arc::clone(loaded));
         }
         let at = Instant::now();
-        let snapshot = tokio::time::timeout(Self::LOAD_TIME_MAX, async {
+        let (snapshot, rights) = tokio::time::timeout(Self::LOAD_TIME_MAX, async {
             let mut connection = self.connector.connect(database).await?;
-            load(&mut connection.client).await
+            load(&mut connection.client, self.masking).await
         })
         .await
         .map_err(|_| LoadError::Timeout)??;
-        let version = snapshot
-            .version()
+        let age_max = (at.elapsed() * Self::LOAD_SHARE).clamp(Self::AGE_MAX, Self::SLOW_AGE_MAX);
+        let fresh = Loaded::new(snapshot, rights, at, age_max)
             .map_err(|e| LoadError::Content(e.to_string()))?;
-        let fresh = Arc::new(Loaded {
-            snapshot,
-            version,
-            at,
-            age_max: (at.elapsed() * Self::LOAD_SHARE).clamp(Self::AGE_MAX, Self::SLOW_AGE_MAX),
-        });
+        let fresh = Arc::new(fresh);
         *loaded = Some(Arc::clone(&fresh));
         Ok(fresh)
     }

@@ -99,7 +99,7 @@ pub(super) const INHERITS: &str = "SELECT inhrelid AS child, inhparent AS parent
 /// Columns that generated columns read. Up to PostgreSQL 14 the column itself depends on
 /// them, from 15 on its `pg_attrdef` entry does.
 pub(super) const GENERATED: &str = "\
-SELECT DISTINCT a.attrelid AS relation, d.refobjsubid::int2 AS source
+SELECT DISTINCT a.attrelid AS relation, d.refobjsubid::int2 AS source, a.attnum AS generated
 FROM pg_attribute a
 JOIN pg_attrdef ad ON ad.adrelid = a.attrelid AND ad.adnum = a.attnum
 JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid

@@ -13,7 +13,7 @@ use super::{ConfigArgs, Exit, Failure, block_on};
 use crate::{
     config::{Config, ConfigError},
     console, gateway,
-    postgres::{PostgresTarget, ResolveError, Resolved},
+    postgres::{PostgresTarget, Proof, ResolveError, Resolved},
     target::TargetService,
     tls,
 };
@@ -69,6 +69,8 @@ struct TargetReport {
     environment: String,
     mode: &'static str,
     mask: bool,
+    /// What keeps classified values from agents.
+    masking: &'static str,
     protocol: &'static str,
     role: String,
     /// How the server proved itself, where it isn't asked for more.
@@ -85,6 +87,18 @@ struct ResolvedReport {
     relations: usize,
     powers: Vec<String>,
     classified: Vec<ColumnReport>,
+    /// The conditions of the guaranteed mode, where it is asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    clauses: Vec<ClauseReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct ClauseReport {
+    clause: &'static str,
+    claim: &'static str,
+    holds: bool,
+    /// What breaks it.
+    found: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -214,6 +228,7 @@ impl CheckArgs {
                 Mode::Observe => "observe",
             },
             mask: config.mask,
+            masking: config.upstream.masking().as_str(),
             protocol: target.protocol().as_str(),
             role: config.upstream.user().to_owned(),
             reached: None,
@@ -254,9 +269,12 @@ impl CheckArgs {
             return;
         };
         match resolve(postgres, bundle).await {
-            Ok(resolved) => {
+            Ok((resolved, proof)) => {
                 judge_role(target, postgres, bundle, &resolved, report);
-                entry.resolved = Some(resolved_report(&resolved));
+                if let Some(proof) = proof.as_ref().filter(|proof| !proof.holds()) {
+                    judge_proof(target, proof, report);
+                }
+                entry.resolved = Some(resolved_report(&resolved, proof));
             }
             Err(ResolveError::Classify(errors)) => {
                 for error in errors {
@@ -268,10 +286,34 @@ impl CheckArgs {
     }
 }
 
-async fn resolve(target: &PostgresTarget, bundle: &Bundle) -> Result<Resolved, ResolveError> {
+async fn resolve(
+    target: &PostgresTarget,
+    bundle: &Bundle,
+) -> Result<(Resolved, Option<Proof>), ResolveError> {
     let loaded = target.catalogues().get(target.default_database()).await?;
-    let classified = target.classify(bundle, &loaded)?;
-    Ok(Resolved { loaded, classified })
+    let (classified, proof) = match target.classify(bundle, &loaded) {
+        // Masks may be switched off: then nothing is to be proven.
+        Ok(classified) if classified.is_empty() => (classified, None),
+        Ok(_) | Err(ResolveError::Unproven(_)) => {
+            let (classified, proof) = target.prove(bundle, &loaded)?;
+            (Arc::new(classified), proof)
+        }
+        Err(other) => return Err(other),
+    };
+    Ok((Resolved { loaded, classified }, proof))
+}
+
+fn judge_proof(target: &TargetService, proof: &Proof, report: &mut Report) {
+    let name = &target.config().name;
+    report.mistakes.push(Finding {
+        file: None,
+        line: None,
+        column: None,
+        message: format!("target `{name}` isn't proven to withhold what is classified: {proof}"),
+        hint: Some(format!(
+            "`gateway target provision {name}` writes the SQL that changes it"
+        )),
+    });
 }
 
 fn judge_role(
@@ -304,7 +346,7 @@ fn judge_role(
     }
 }
 
-fn resolved_report(resolved: &Resolved) -> ResolvedReport {
+fn resolved_report(resolved: &Resolved, proof: Option<Proof>) -> ResolvedReport {
     let snapshot = &resolved.loaded.snapshot;
     let mut powers = snapshot.role.powerful_memberships.clone();
     powers.extend(snapshot.role.superuser.then(|| "superuser".to_owned()));
@@ -315,7 +357,20 @@ fn resolved_report(resolved: &Resolved) -> ResolvedReport {
         relations: snapshot.relations.len(),
         powers,
         classified: resolved.classified.columns().map(column_report).collect(),
+        clauses: proof.map_or_else(Vec::new, clause_reports),
     }
+}
+
+fn clause_reports(proof: Proof) -> Vec<ClauseReport> {
+    let clauses = proof.clauses.into_iter();
+    clauses
+        .map(|(clause, found)| ClauseReport {
+            clause: clause.name(),
+            claim: clause.claim(),
+            holds: found.is_empty(),
+            found,
+        })
+        .collect()
 }
 
 fn column_report(column: &Arc<ClassifiedColumn>) -> ColumnReport {
@@ -355,13 +410,14 @@ impl Report {
         }
         for target in &self.targets {
             console::line(format!(
-                "target {}: {} at {} ({}): {}, masks {}, role {}",
+                "target {}: {} at {} ({}): {}, masks {}, {}, role {}",
                 target.name,
                 target.protocol,
                 target.address,
                 target.environment,
                 target.mode,
                 if target.mask { "on" } else { "off" },
+                target.masking,
                 console::printable(&target.role),
             ));
             if let Some(reached) = &target.reached {
@@ -388,6 +444,13 @@ impl Report {
                     column.class,
                     column.method,
                 ));
+            }
+            for clause in &resolved.clauses {
+                let word = if clause.holds { "holds" } else { "FAILS" };
+                console::line(format!("  {word} {}: {}", clause.clause, clause.claim));
+                for object in &clause.found {
+                    console::line(format!("          {}", console::printable(object)));
+                }
             }
         }
         for warning in &self.warnings {

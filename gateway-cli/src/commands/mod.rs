@@ -11,6 +11,7 @@ mod policy;
 mod run;
 mod sessions;
 mod ssh_config;
+mod target;
 mod token;
 
 use std::path::PathBuf;
@@ -40,6 +41,9 @@ enum Command {
     Run(run::RunArgs),
     /// Validate the configuration and the policy, and print what was resolved.
     Check(check::CheckArgs),
+    /// Make targets withhold what is classified.
+    #[command(subcommand)]
+    Target(target::TargetCommand),
     /// Test and explain policies.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -85,6 +89,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => args.run(),
             Command::Check(args) => args.run(),
+            Command::Target(command) => command.run(),
             Command::Policy(command) => command.run(),
             Command::Login(args) => args.run(),
             Command::Token(args) => args.run(),

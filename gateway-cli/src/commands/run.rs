@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use gateway_core::{drive::Command, id::Digest};
+use gateway_core::{drive::Command, id::Digest, record::CloseReason};
 use serde::Serialize;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -25,6 +25,7 @@ use crate::{
     config::Listener,
     gateway::{Gateway, Reloaded},
     listen,
+    postgres::ResolveError,
 };
 
 /// How often the policy folder is looked at.
@@ -294,6 +295,15 @@ async fn watch_catalogues(gateway: Arc<Gateway>) {
                 Ok(resolved) => resolved.loaded.version,
                 Err(error) => {
                     tracing::warn!(%target, database, %error, "a catalogue can't be refreshed");
+                    if matches!(error, ResolveError::Unproven(_)) {
+                        // What the sessions may do was allowed because of a proof that is gone.
+                        let concerned = (target, database);
+                        let command = || Command::Close(CloseReason::Incident);
+                        let sessions = &gateway.sessions;
+                        sessions
+                            .tell(|live| live.route.as_ref() == Some(&concerned), command)
+                            .await;
+                    }
                     continue;
                 }
             };

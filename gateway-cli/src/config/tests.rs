@@ -1,4 +1,4 @@
-use gateway_core::target::{Durability, Mode};
+use gateway_core::target::{Durability, Masking, Mode};
 
 use super::*;
 use crate::config::{KubernetesCredential, Upstream};
@@ -235,4 +235,34 @@ fn broken_syntax_is_located() {
 fn debug_output_holds_no_secret() {
     let config = parse(GOOD).unwrap();
     assert!(!format!("{config:?}").contains("s3cret"));
+}
+
+#[test]
+fn masking_is_shared_unless_it_is_asked_to_be_guaranteed() {
+    let with = |keys: &str| GOOD.replace("ca_file", &format!("{keys}\nca_file"));
+    for (keys, expected) in [
+        ("", Masking::Shared),
+        ("masking = \"shared\"", Masking::Shared),
+        ("masking = \"guaranteed\"", Masking::Guaranteed),
+    ] {
+        let config = parse(&with(keys)).unwrap();
+        let target = &config.targets[&TargetName::parse("shop").unwrap()];
+        assert_eq!(target.describe(true).masking, expected, "{keys}");
+    }
+    for (keys, mistake) in [
+        (
+            "masking = \"guaranted\"",
+            "`masking` must be `shared` or `guaranteed` (did you mean `guaranteed`?)",
+        ),
+        (
+            "mask = \"off\"\nmasking = \"guaranteed\"",
+            "`masking = \"guaranteed\"` and `mask = \"off\"` contradict each other",
+        ),
+    ] {
+        let found = mistakes(&with(keys));
+        assert!(
+            found.len() == 1 && found[0].contains(mistake),
+            "{keys}: {found:?}"
+        );
+    }
 }

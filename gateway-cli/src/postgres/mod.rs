@@ -1,5 +1,6 @@
 //! PostgreSQL's side of the shell: its target, and sessions over plain sockets.
 
+mod guaranteed;
 mod target;
 
 use std::{io, sync::Arc, time::Duration};
@@ -18,6 +19,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+pub(crate) use guaranteed::{Order, Proof, script};
 pub(crate) use target::{PostgresTarget, ResolveError, Resolved};
 
 use crate::{listen::Accepted, services::Lane, target::TargetService};

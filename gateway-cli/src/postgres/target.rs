@@ -9,7 +9,7 @@ use gateway_core::{
     identity::TokenRules,
     mask::Classified,
     operation::Inspection,
-    target::{Mode, Target},
+    target::{Masking, Mode, Target},
     wire::{Analysed, Route},
 };
 use gateway_policy::{Bundle, ClassifyError, PolicyStore};
@@ -24,6 +24,8 @@ use crate::{
     tls,
 };
 
+use super::guaranteed::Proof;
+
 /// Classifications remembered; all are forgotten when there are more.
 const CLASSIFICATIONS_MAX: usize = 32;
 
@@ -32,6 +34,7 @@ pub(crate) struct PostgresTarget {
     name: TargetName,
     mode: Mode,
     mask: bool,
+    masking: Masking,
     database: Option<String>,
     catalogues: Catalogues,
     classifications: Mutex<BTreeMap<String, Classification>>,
@@ -61,6 +64,12 @@ pub(crate) enum ResolveError {
     /// The classification contradicts the catalogue.
     #[error("the classification does not fit the target: {}", first(.0))]
     Classify(Vec<ClassifyError>),
+    /// The target isn't proven to withhold what is classified.
+    #[error("the guaranteed mode isn't proven: {0}")]
+    Unproven(Proof),
+    /// A catalogue that was saved says nothing about rights.
+    #[error("the guaranteed mode can only be proven while connected to the target")]
+    NoRights,
     /// The text wasn't analysed.
     #[error(transparent)]
     Analysis(#[from] AnalysisError),
@@ -93,8 +102,9 @@ impl PostgresTarget {
             name: config.name.clone(),
             mode: config.mode,
             mask: config.mask,
+            masking: upstream.masking,
             database: upstream.database.clone(),
-            catalogues: Catalogues::new(connector),
+            catalogues: Catalogues::new(connector, upstream.masking),
             classifications: Mutex::default(),
         })
     }
@@ -131,7 +141,8 @@ impl PostgresTarget {
     /// The classification of a catalogue under `bundle`; empty where masks are switched off.
     ///
     /// # Errors
-    /// [`ResolveError::Classify`] with every contradiction.
+    /// [`ResolveError::Classify`] with every contradiction; where the target has to withhold what is
+    /// classified, [`ResolveError::Unproven`] while it isn't proven to.
     pub(crate) fn classify(
         &self,
         bundle: &Bundle,
@@ -147,13 +158,11 @@ impl PostgresTarget {
         {
             return Ok(Arc::clone(&known.classified));
         }
-        let classification = bundle
-            .classify(&self.name, &loaded.snapshot)
-            .map_err(ResolveError::Classify)?;
-        for entry in &classification.unmatched {
-            tracing::warn!(target_name = %self.name, %entry, "a classification entry matches nothing");
+        let (classified, proof) = self.prove(bundle, loaded)?;
+        if let Some(proof) = proof.filter(|proof| !proof.holds()) {
+            return Err(ResolveError::Unproven(proof));
         }
-        let classified = Arc::new(classification.classified);
+        let classified = Arc::new(classified);
         let mut known = self.classifications.lock();
         if known.len() >= CLASSIFICATIONS_MAX {
             known.clear();
@@ -169,6 +178,37 @@ impl PostgresTarget {
         Ok(classified)
     }
 
+    /// What is classified under `bundle`, and where the target has to withhold it, what was found of
+    /// every condition. Nothing classified needs no proof.
+    ///
+    /// # Errors
+    /// [`ResolveError::Classify`], or [`ResolveError::NoRights`].
+    pub(crate) fn prove(
+        &self,
+        bundle: &Bundle,
+        loaded: &Loaded,
+    ) -> Result<(Classified, Option<Proof>), ResolveError> {
+        let classification = bundle
+            .classify(&self.name, &loaded.snapshot)
+            .map_err(ResolveError::Classify)?;
+        for entry in &classification.unmatched {
+            tracing::warn!(target_name = %self.name, %entry, "a classification entry matches nothing");
+        }
+        let classified = classification.classified;
+        match (self.masking, &loaded.rights) {
+            (Masking::Shared, _) => Ok((classified, None)),
+            (Masking::Guaranteed, None) => Err(ResolveError::NoRights),
+            (Masking::Guaranteed, Some(rights)) => {
+                let classified = classified.guaranteed(&rights.reviewed());
+                if classified.is_empty() {
+                    return Ok((classified, None));
+                }
+                let proof = Proof::of(&loaded.snapshot, rights, &classified);
+                Ok((classified, Some(proof)))
+            }
+        }
+    }
+
     /// `target`, for a session on `database`, if it may go there at all.
     ///
     /// # Errors
@@ -182,6 +222,9 @@ impl PostgresTarget {
     ) -> Result<Route, Denial> {
         let resolved = self.resolve(policy, &database).await.map_err(|error| {
             tracing::error!(target_name = %self.name, database, %error, "a session was refused");
+            if let ResolveError::Unproven(proof) = &error {
+                return unproven(&self.name, &database, proof);
+            }
             let message = format!(
                 "target `{}` can't serve database `{database}` now",
                 self.name
@@ -256,4 +299,13 @@ impl PostgresTarget {
             classified,
         })
     }
+}
+
+fn unproven(target: &TargetName, database: &str, proof: &Proof) -> Denial {
+    let message = format!(
+        "target `{target}` isn't proven to withhold classified values in database `{database}`"
+    );
+    Denial::new(Reason::Masking, message)
+        .with_detail(proof.to_string())
+        .with_hint("the operator finds every clause with `gateway check`")
 }

@@ -201,7 +201,10 @@ fn run_suites(folder: &Path) -> Result<Vec<Outcome>, Failure> {
 }
 
 /// One target of the configuration, and the database that is named.
-fn open(config: Config, wanted: &str) -> Result<(TargetService, Option<String>), Failure> {
+pub(super) fn open(
+    config: Config,
+    wanted: &str,
+) -> Result<(TargetService, Option<String>), Failure> {
     let plain = |error: &dyn std::error::Error| Failure::plain(error.to_string());
     let (name, database) = match wanted.split_once(':') {
         Some((name, database)) => (name, Some(database.to_owned())),
@@ -221,7 +224,8 @@ fn open(config: Config, wanted: &str) -> Result<(TargetService, Option<String>),
     Ok((target, database))
 }
 
-fn postgres(target: &TargetService) -> Result<&PostgresTarget, Failure> {
+/// The target as a PostgreSQL server.
+pub(super) fn postgres(target: &TargetService) -> Result<&PostgresTarget, Failure> {
     target.postgres().ok_or_else(|| {
         let protocol = target.protocol().as_str();
         Failure::plain(format!("a {protocol} target has no SQL"))
