@@ -154,6 +154,7 @@ impl Memory {
                 user: "gateway".to_owned(),
                 proof: TargetProof::Token("token".into()),
                 nonce: String::new(),
+                direct_tls: false,
             })),
             Question::CancelKey { length } => Answer::CancelKey {
                 process: 1,

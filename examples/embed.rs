@@ -232,6 +232,7 @@ impl InProcess {
                 user: "gateway".to_owned(),
                 proof: TargetProof::Token("the gateway's own token".into()),
                 nonce: "not used with a token".to_owned(),
+                direct_tls: false,
             })),
             Question::CancelKey { length } => Answer::CancelKey {
                 process: 1,

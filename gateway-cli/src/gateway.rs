@@ -29,6 +29,7 @@ use crate::{
     approvals::ApprovalDesk,
     clock::{self, NoRandomness},
     config::{Bounds, Config, Entra, GatewayConfig, Listener, SecretError, TlsFiles},
+    exchange::Exchange,
     sessions::Sessions,
     ssh::{IdentityError, SshIdentity},
     store::{SqliteStore, StoreError},
@@ -48,6 +49,8 @@ pub(crate) struct Gateway {
     pub(crate) targets: BTreeMap<TargetName, Arc<TargetService>>,
     /// The policy in force.
     pub(crate) policy: Arc<PolicyStore>,
+    /// Tokens for agents that show a client id and its secret.
+    pub(crate) exchange: Exchange,
     /// Who is connected.
     pub(crate) sessions: Arc<Sessions>,
     /// What waits for people.
@@ -259,7 +262,9 @@ impl Gateway {
         let threads = std::thread::available_parallelism()
             .map_or(2, usize::from)
             .clamp(2, 8);
+        let audience = entra.audiences.first().map_or("", String::as_str);
         let gateway = Self {
+            exchange: Exchange::new(http.clone(), rules.clone(), audience)?,
             verifier: TokenVerifier::new(&http, rules, RefreshSchedule::default()),
             entra,
             sessions: Arc::new(Sessions::new(

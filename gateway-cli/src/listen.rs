@@ -14,6 +14,7 @@ use gateway_core::{
     record::{CloseReason, EvidenceSink as _},
     wire::Wire,
 };
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
@@ -34,6 +35,13 @@ use crate::{
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// For sessions to write their last bytes and records once they are told to close.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(7);
+
+/// A peer that has been silent this long is asked for a sign of life.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Between questions that get no answer.
+const SIGN_INTERVAL: Duration = Duration::from_secs(15);
+/// Questions without an answer after which a connection is given up.
+const SIGNS_MISSED_MAX: u32 = 4;
 
 /// A bound listener, not yet accepting.
 pub(crate) struct Bound {
@@ -119,6 +127,7 @@ impl Bound {
             tracing::error!("a connection was refused: the evidence log has failed");
             return;
         }
+        keep_alive(&socket);
         let now = clock::now();
         let Ok(random) = clock::random() else {
             tracing::error!("a connection was refused: no randomness");
@@ -200,10 +209,22 @@ impl Accepted {
             decision: Arc::clone(&gateway.policy) as _,
             limits: Arc::clone(&gateway.bounds.session),
         };
-        let services =
-            SessionServices::<L>::new(gateway, self.session, &self.listener, self.commands);
+        let peer = (self.session, self.source);
+        let services = SessionServices::<L>::new(gateway, peer, &self.listener, self.commands);
         let gate = Gate::new(wire, setup);
         run_session(gate, agent, Arc::new(services), acknowledged, self.incoming).await
+    }
+}
+
+/// Makes a connection end two minutes after its peer has vanished without a word, and with it whatever
+/// its session holds: locks of a transaction, a place among the sessions.
+pub(crate) fn keep_alive(socket: &TcpStream) {
+    let signs = TcpKeepalive::new()
+        .with_time(SILENCE_MAX)
+        .with_interval(SIGN_INTERVAL)
+        .with_retries(SIGNS_MISSED_MAX);
+    if let Err(error) = SockRef::from(socket).set_tcp_keepalive(&signs) {
+        tracing::debug!(%error, "SO_KEEPALIVE");
     }
 }
 
@@ -223,5 +244,22 @@ fn report(ended: Result<CloseReason, tokio::task::JoinError>) {
         Ok(reason) => tracing::debug!(?reason, "a session ended"),
         Err(error) if error.is_panic() => tracing::error!("a session's task panicked"),
         Err(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn vanished_peers_are_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap());
+        let socket = socket.await.unwrap();
+        keep_alive(&socket);
+        let socket = SockRef::from(&socket);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), SILENCE_MAX);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), SIGNS_MISSED_MAX);
     }
 }

@@ -9,6 +9,7 @@ mod commands;
 mod config;
 mod console;
 mod credential;
+mod exchange;
 mod gateway;
 mod kubernetes;
 mod listen;

@@ -3,6 +3,7 @@
 use std::{
     future, io,
     marker::PhantomData,
+    net::IpAddr,
     sync::{Arc, OnceLock},
 };
 
@@ -18,12 +19,13 @@ use gateway_core::{
     time::Now,
     wire::{Answer, Credential, Question, Route, TargetLogin},
 };
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::mpsc;
 
 use crate::{
     clock,
     config::{Listener, Protocol},
+    exchange::ExchangeError,
     gateway::Gateway,
     target::TargetService,
 };
@@ -49,6 +51,8 @@ pub(crate) struct SessionServices<L> {
 struct Shared {
     gateway: Arc<Gateway>,
     session: SessionId,
+    /// Where the agent connects from.
+    source: IpAddr,
     /// What is spoken on the session's listener.
     protocol: Protocol,
     /// The one target of the session's listener; `None`: the client names it.
@@ -59,16 +63,17 @@ struct Shared {
 }
 
 impl<L: Lane> SessionServices<L> {
-    /// Surroundings for one session on `listener`.
+    /// Surroundings for one session on `listener`, from `source`.
     pub(crate) fn new(
         gateway: Arc<Gateway>,
-        session: SessionId,
+        (session, source): (SessionId, IpAddr),
         listener: &Listener,
         commands: mpsc::Sender<Command>,
     ) -> Self {
         let shared = Shared {
             gateway,
             session,
+            source,
             protocol: listener.protocol,
             fixed: listener.target.clone(),
             commands,
@@ -128,9 +133,11 @@ impl Shared {
         match question {
             Question::Route { requested } => Some(Answer::Route(self.route(&requested).await)),
             Question::Authenticate {
-                claimed_user: _,
+                claimed_user,
                 credential,
-            } => Some(Answer::Authenticated(self.authenticate(&credential).await)),
+            } => Some(Answer::Authenticated(
+                self.authenticate(&claimed_user, &credential).await,
+            )),
             Question::AnalyseSql { text } => {
                 let (target, database) = self.route.get()?;
                 let Gateway {
@@ -224,13 +231,12 @@ impl Shared {
 
     async fn authenticate(
         &self,
+        claimed_user: &str,
         credential: &Credential,
     ) -> Result<Authenticated<Principal>, String> {
         let principal = match credential {
-            Credential::Password(token) | Credential::Bearer(token) => {
-                let verified = self.gateway.verifier.verify(token.expose_secret()).await;
-                verified.map_err(|rejection| rejection.code().to_owned())?
-            }
+            Credential::Password(token) | Credential::Bearer(token) => self.verify(token).await?,
+            Credential::ClientSecret(secret) => self.exchange(claimed_user, secret).await?,
             Credential::Certificate(certificate) => {
                 self.gateway.ssh.verify(certificate, clock::wall())?
             }
@@ -238,6 +244,30 @@ impl Shared {
         self.gateway
             .sessions
             .authenticated(self.session, principal.get());
+        Ok(principal)
+    }
+
+    async fn verify(&self, token: &SecretString) -> Result<Authenticated<Principal>, String> {
+        let verified = self.gateway.verifier.verify(token.expose_secret()).await;
+        verified.map_err(|rejection| rejection.code().to_owned())
+    }
+
+    async fn exchange(
+        &self,
+        user: &str,
+        secret: &SecretString,
+    ) -> Result<Authenticated<Principal>, String> {
+        let exchanged = self.gateway.exchange.token(user, secret, self.source).await;
+        let (client, token) = exchanged.map_err(|error| {
+            if let ExchangeError::Unavailable(cause) = &error {
+                tracing::warn!(session = %self.session, %cause, "a secret was not exchanged");
+            }
+            error.to_string()
+        })?;
+        let principal = self.verify(&token).await?;
+        if principal.get().app != client {
+            return Err("client_id".to_owned());
+        }
         Ok(principal)
     }
 
@@ -255,6 +285,7 @@ impl Shared {
             user: credential.user().to_owned(),
             proof,
             nonce,
+            direct_tls: target.connector().is_tls_direct(),
         })
     }
 }

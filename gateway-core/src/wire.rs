@@ -177,6 +177,9 @@ pub enum Question {
 pub enum Credential {
     /// An Entra token in the place of a password.
     Password(SecretString),
+    /// A client secret; the claimed user is the client's id, `id` or `id@tenant`. The shell exchanges
+    /// them for a token (RFC 6749, section 4.4 "Client Credentials Grant").
+    ClientSecret(SecretString),
     /// An Entra token as bearer (RFC 6750, section 2.1).
     Bearer(SecretString),
     /// An OpenSSH user certificate that the gateway gave for a token, in its wire form
@@ -190,6 +193,7 @@ impl Credential {
     pub const fn method(&self) -> &'static str {
         match self {
             Self::Password(_) => "token-as-password",
+            Self::ClientSecret(_) => "client-secret",
             Self::Bearer(_) => "bearer-token",
             Self::Certificate(_) => "ssh-certificate",
         }
@@ -249,6 +253,8 @@ pub struct TargetLogin {
     pub proof: TargetProof,
     /// A fresh SCRAM client nonce, printable ASCII without commas.
     pub nonce: String,
+    /// Its TLS begins without being asked for (PostgreSQL 17 and later, "SSL Session Encryption").
+    pub direct_tls: bool,
 }
 
 /// What proves the gateway's role at a target.

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret as _;
 use tokio::{net::TcpStream, task::JoinHandle};
 use tokio_postgres::{
     Client, Config,
-    config::{ChannelBinding, SslMode},
+    config::{ChannelBinding, SslMode, SslNegotiation},
     tls::MakeTlsConnect,
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -15,6 +15,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::{
     config::HostPort,
     credential::{CredentialError, TargetCredential},
+    listen::keep_alive,
 };
 
 /// To reach the target's port, name resolution included.
@@ -26,6 +27,7 @@ pub(crate) struct Connector {
     address: HostPort,
     server_name: String,
     tls: Arc<ClientConfig>,
+    direct_tls: bool,
     credential: Arc<TargetCredential>,
 }
 
@@ -85,12 +87,14 @@ impl Connector {
         address: HostPort,
         server_name: String,
         tls: Arc<ClientConfig>,
+        direct_tls: bool,
         credential: Arc<TargetCredential>,
     ) -> Self {
         Self {
             address,
             server_name,
             tls,
+            direct_tls,
             credential,
         }
     }
@@ -103,6 +107,11 @@ impl Connector {
     /// TLS towards this target, and the name its certificate must carry.
     pub(crate) fn tls(&self) -> (&Arc<ClientConfig>, &str) {
         (&self.tls, &self.server_name)
+    }
+
+    /// Whether TLS begins without being asked for.
+    pub(crate) const fn is_tls_direct(&self) -> bool {
+        self.direct_tls
     }
 
     /// A TCP connection to the target.
@@ -122,6 +131,7 @@ impl Connector {
         stream
             .set_nodelay(true)
             .map_err(|e| failed(e.to_string()))?;
+        keep_alive(&stream);
         Ok(stream)
     }
 
@@ -144,6 +154,11 @@ impl Connector {
             .dbname(database)
             .application_name("access-gateway catalogue")
             .ssl_mode(SslMode::Require)
+            .ssl_negotiation(if self.direct_tls {
+                SslNegotiation::Direct
+            } else {
+                SslNegotiation::Postgres
+            })
             .channel_binding(if self.credential.is_password() {
                 ChannelBinding::Require
             } else {

@@ -229,6 +229,8 @@ pub(crate) enum Upstream {
 pub(crate) struct PostgresUpstream {
     /// The name its certificate must carry, and the authorities it must chain to.
     pub(crate) tls: ServerTls,
+    /// Its TLS begins without being asked for.
+    pub(crate) direct_tls: bool,
     /// The database of clients that name none.
     pub(crate) database: Option<String>,
     /// What the gateway logs in with.

@@ -126,12 +126,18 @@ fn read_postgres(
             ),
         );
     }
+    let direct_tls = section.choice(
+        "tls_negotiation",
+        false,
+        &[("postgres", false), ("direct", true)],
+    );
     let database = section.optional("database", text_value);
     let credential = section
         .required_section("credential")
         .and_then(|s| read_credential(s, base));
     Some(PostgresUpstream {
         tls: tls?,
+        direct_tls,
         database,
         credential: credential?,
         masking,

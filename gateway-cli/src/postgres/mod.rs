@@ -12,7 +12,7 @@ use gateway_core::{
     record::CloseReason,
 };
 use gateway_protocols::postgres::Session;
-use rustls::pki_types::ServerName;
+use rustls::{ServerConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -24,15 +24,25 @@ pub(crate) use target::{PostgresTarget, ResolveError, Resolved};
 
 use crate::{listen::Accepted, services::Lane, target::TargetService};
 
+/// What TLS is negotiated for (PostgreSQL 17, "SSL Session Encryption"): with agents and targets that
+/// name it, and always where TLS begins without being asked for.
+const APPLICATION_PROTOCOL: &[u8] = b"postgresql";
 /// To deliver a cancel request, connecting and TLS included.
 const ASIDE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Runs one session on an accepted connection.
 pub(crate) async fn serve(accepted: Accepted, socket: TcpStream) -> CloseReason {
-    let tls = TlsAcceptor::from(Arc::clone(&accepted.gateway().agent_tls));
+    let tls = acceptor(&accepted.gateway().agent_tls);
     let wire = Session::new(accepted.limits());
     let link = TcpLink::new(socket, Upgrade::Accept(tls));
     accepted.run::<PostgresLane, _>(wire, link).await
+}
+
+/// TLS towards agents.
+fn acceptor(tls: &ServerConfig) -> TlsAcceptor {
+    let mut tls = tls.clone();
+    tls.alpn_protocols = vec![APPLICATION_PROTOCOL.to_vec()];
+    TlsAcceptor::from(Arc::new(tls))
 }
 
 /// How PostgreSQL sessions reach their target.
@@ -72,9 +82,11 @@ async fn send_aside(target: &TargetService, data: &[u8]) -> io::Result<()> {
     const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
     let target = target.postgres().ok_or(io::ErrorKind::Unsupported)?;
     let mut stream = target.connector().tcp().await.map_err(io::Error::other)?;
-    stream.write_all(&SSL_REQUEST).await?;
-    if stream.read_u8().await? != b'S' {
-        return Err(io::Error::other("the target has no TLS"));
+    if !target.connector().is_tls_direct() {
+        stream.write_all(&SSL_REQUEST).await?;
+        if stream.read_u8().await? != b'S' {
+            return Err(io::Error::other("the target has no TLS"));
+        }
     }
     let (tls, name) = target.connector().tls();
     let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;

@@ -20,6 +20,7 @@ use crate::{
     catalogue::{Catalogues, Connector, LoadError, Loaded},
     config::{PostgresUpstream, TargetConfig},
     credential::TargetCredential,
+    postgres::APPLICATION_PROTOCOL,
     target::SetupError,
     tls,
 };
@@ -90,12 +91,15 @@ impl PostgresTarget {
         http: &reqwest::Client,
         rules: &TokenRules,
     ) -> Result<Self, SetupError> {
-        let tls = Arc::new(tls::client_trusting(&upstream.tls.ca_file)?);
+        let mut tls = tls::client_trusting(&upstream.tls.ca_file)?;
+        tls.alpn_protocols = vec![APPLICATION_PROTOCOL.to_vec()];
+        let tls = Arc::new(tls);
         let credential = Arc::new(TargetCredential::new(&upstream.credential, http, rules)?);
         let connector = Connector::new(
             config.address.clone(),
             upstream.tls.server_name.clone(),
             tls,
+            upstream.direct_tls,
             credential,
         );
         Ok(Self {

@@ -6,15 +6,21 @@ use std::{fmt::Write as _, process::Command, time::Duration};
 use futures_util::{SinkExt as _, TryStreamExt as _};
 use tokio_postgres::{AsyncMessage, Config};
 
-use crate::support::{Agent, Output, World, libpq, run};
+use crate::support::{Agent, Output, Settings, World, libpq, run};
 
 const SESSION: &str = include_str!("clients/session.sql");
 const PYTHON: &str = include_str!("clients/matrix.py");
 const NODE: &str = include_str!("clients/matrix.mjs");
 
 /// Nothing is classified, everything is permitted.
-fn open_world() -> World {
+pub(crate) fn open_world() -> World {
+    open_world_with(|_| {})
+}
+
+/// The same with other settings.
+pub(crate) fn open_world_with(change: impl FnOnce(&mut Settings)) -> World {
     let world = World::with(|settings| {
+        change(settings);
         let policy = settings.dir.join("policy");
         for entry in std::fs::read_dir(&policy).unwrap() {
             let path = entry.unwrap().path();
@@ -231,7 +237,7 @@ async fn tokio_matrix(
 
 /// What `scripts/test` installs and names in the environment: an interpreter with psycopg and
 /// asyncpg, a folder with node-postgres.
-fn installed(variable: &str) -> String {
+pub(crate) fn installed(variable: &str) -> String {
     std::env::var(variable)
         .unwrap_or_else(|_| panic!("{variable} isn't set: run this through scripts/test"))
 }

@@ -16,6 +16,7 @@ mod evidence;
 mod holds;
 mod kubernetes;
 mod lifecycle;
+mod protocol;
 mod psql;
 mod ssh;
 mod support;

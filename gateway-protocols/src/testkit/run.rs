@@ -85,8 +85,10 @@ pub trait TargetPeer {
     /// Takes what it understands of `input` and appends its answers to `out`.
     fn receive(&mut self, input: &mut BytesMut, out: &mut BytesMut);
 
-    /// TLS is up.
-    fn secured(&mut self) {}
+    /// TLS is up; what the gateway learns of it.
+    fn secured(&mut self) -> TlsFacts {
+        TlsFacts::default()
+    }
 
     /// What it has acted upon, where it ignores some of what it receives: two runs are compared by it.
     fn acted(&self) -> Option<&[u8]> {
@@ -420,10 +422,7 @@ impl<S: Subject> Run<S> {
                     self.trace.seen.push(Seen::Tls(side));
                     let facts = match side {
                         Side::Agent => self.secure_agent(),
-                        Side::Target => {
-                            self.target.secured();
-                            TlsFacts::default()
-                        }
+                        Side::Target => self.target.secured(),
                     };
                     self.happenings.push_back(Happening::Tls(side, facts));
                 }

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! # what it shows            a comment
-//! world classified           the world, before anything else; also: token, observe, mute, used-up,
-//!                            closed
+//! world classified           the world, before anything else; also: token, direct, observe, mute,
+//!                            used-up, closed
 //! C> Query "select id from t" | Sync      the agent sends, all at once
 //! ! vote approved            something else happens
 //! ```
@@ -143,6 +143,10 @@ fn change(world: World, word: &str) -> Option<World> {
         "classified" => world.classified(),
         "token" => World {
             proof: Proof::Token,
+            ..world
+        },
+        "direct" => World {
+            has_direct_tls: true,
             ..world
         },
         "observe" => World {

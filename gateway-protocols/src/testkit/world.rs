@@ -58,6 +58,8 @@ pub struct World {
     pub proof: Proof,
     /// The protocol that the target is configured for.
     pub protocol: &'static str,
+    /// Whether the target's TLS begins without being asked for.
+    pub has_direct_tls: bool,
     /// The target's mode.
     pub mode: Mode,
     /// Whether questions for an analysis stay without an answer.
@@ -82,6 +84,7 @@ impl World {
             limits: Arc::default(),
             proof: Proof::Password,
             protocol: "postgres",
+            has_direct_tls: false,
             mode: Mode::Enforce,
             is_mute: false,
             is_used_up: false,
@@ -140,6 +143,7 @@ impl World {
                     Proof::Token => TargetProof::Token(SecretString::from("target-token")),
                 },
                 nonce: "fyko+d2lbbFgONRv9qkxdawL".into(),
+                direct_tls: self.has_direct_tls,
             }))),
             Question::SaltPassword { salt, iterations } => Some(salted(salt, *iterations)),
             Question::CancelKey { length } => Some(Answer::CancelKey {
@@ -204,6 +208,10 @@ pub(super) const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 fn authenticated(credential: &Credential) -> Result<Authenticated<Principal>, String> {
     let token = match credential {
         Credential::Password(token) | Credential::Bearer(token) => token.expose_secret().as_bytes(),
+        Credential::ClientSecret(secret) if secret.expose_secret() == "good-secret" => {
+            GOOD_TOKEN.as_bytes()
+        }
+        Credential::ClientSecret(_) => return Err("client_secret".to_owned()),
         Credential::Certificate(certificate) => certificate,
     };
     let object = [

@@ -27,7 +27,8 @@ pub(crate) struct Settings {
     /// The role and password file at the target.
     pub(crate) user: String,
     base: String,
-    port: u16,
+    /// The port of the target.
+    pub(crate) port: u16,
 }
 
 impl Settings {

@@ -17,6 +17,7 @@ use rustls::{
 /// Protocol 3.0, 3.2, and the codes of requests that come in its place (PostgreSQL 18, "Message
 /// Formats").
 pub(crate) const PROTOCOL_3_0: u32 = 196_608;
+pub(crate) const PROTOCOL_3_2: u32 = 196_610;
 pub(crate) const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 const CANCEL_REQUEST: u32 = 80_877_102;
 
@@ -99,8 +100,34 @@ impl Wire {
         parameters: &[(&str, &str)],
         password: &str,
     ) -> Result<Self, String> {
+        let stream = secure(plain(port), trusting(ca));
+        Self::log_in(stream, version, parameters, password)
+    }
+
+    /// Logs in over TLS that begins at once and offers these application protocols.
+    ///
+    /// # Errors
+    /// The server's error when it refuses.
+    pub(crate) fn connect_directly(
+        (port, ca): (u16, &Path),
+        protocols: &[&[u8]],
+        parameters: &[(&str, &str)],
+        password: &str,
+    ) -> Result<Self, String> {
+        let mut tls = trusting(ca);
+        tls.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        let stream = encrypted(plain(port), tls);
+        Self::log_in(stream, PROTOCOL_3_0, parameters, password)
+    }
+
+    fn log_in(
+        stream: StreamOwned<ClientConnection, TcpStream>,
+        version: u32,
+        parameters: &[(&str, &str)],
+        password: &str,
+    ) -> Result<Self, String> {
         let mut this = Self {
-            stream: secure(plain(port), ca),
+            stream,
             input: Vec::new(),
             greeting: Vec::new(),
         };
@@ -199,6 +226,32 @@ impl Wire {
         }
     }
 
+    /// Says that nothing more will be sent.
+    pub(crate) fn half_close(&mut self) {
+        self.stream.conn.send_close_notify();
+        drop(self.stream.flush());
+        drop(self.stream.sock.shutdown(std::net::Shutdown::Write));
+    }
+
+    /// Reads a message and forgets it: its tag, and the bytes of its body.
+    pub(crate) fn receive_length(&mut self) -> (char, usize) {
+        let mut chunk = vec![0; 256 << 10];
+        while self.input.len() < 5 {
+            let read = self.stream.read(&mut chunk).unwrap();
+            self.input.extend_from_slice(&chunk[..read]);
+        }
+        let tag = char::from(self.input[0]);
+        let len = u32::from_be_bytes(self.input[1..5].try_into().unwrap()) as usize - 4;
+        let held = len.min(self.input.len() - 5);
+        self.input.drain(..5 + held);
+        let mut left = len - held;
+        while left > 0 {
+            let most = left.min(chunk.len());
+            left -= self.stream.read(&mut chunk[..most]).unwrap();
+        }
+        (tag, len)
+    }
+
     /// Process id and key for cancel requests.
     pub(crate) fn cancel_key(&self) -> Vec<u8> {
         let key = self.greeting.iter().find(|reply| reply.tag == 'K');
@@ -213,11 +266,14 @@ impl Wire {
 
 /// Sends a cancel request with this key.
 pub(crate) fn cancel((port, ca): (u16, &Path), key: &[u8]) {
-    let mut stream = secure(plain(port), ca);
-    let mut request = CANCEL_REQUEST.to_be_bytes().to_vec();
-    request.extend_from_slice(key);
-    stream.write_all(&with_length(&request)).unwrap();
+    let mut stream = secure(plain(port), trusting(ca));
+    stream.write_all(&cancel_request(key)).unwrap();
     drop(stream.read(&mut [0; 16]));
+}
+
+/// A cancel request with this key.
+pub(crate) fn cancel_request(key: &[u8]) -> Vec<u8> {
+    with_length(&[&CANCEL_REQUEST.to_be_bytes()[..], key].concat())
 }
 
 /// A connection without TLS on which nothing has been said.
@@ -237,16 +293,17 @@ pub(crate) fn drain(mut stream: TcpStream) -> Vec<u8> {
     all
 }
 
-fn secure(mut stream: TcpStream, ca: &Path) -> StreamOwned<ClientConnection, TcpStream> {
+fn secure(mut stream: TcpStream, tls: ClientConfig) -> StreamOwned<ClientConnection, TcpStream> {
     stream.write_all(&SSL_REQUEST).unwrap();
     let mut answer = [0];
     stream.read_exact(&mut answer).unwrap();
     assert_eq!(answer, *b"S");
+    encrypted(stream, tls)
+}
+
+fn encrypted(stream: TcpStream, tls: ClientConfig) -> StreamOwned<ClientConnection, TcpStream> {
     let name = ServerName::try_from("localhost").unwrap();
-    StreamOwned::new(
-        ClientConnection::new(Arc::new(trusting(ca)), name).unwrap(),
-        stream,
-    )
+    StreamOwned::new(ClientConnection::new(Arc::new(tls), name).unwrap(), stream)
 }
 
 /// Trusts the authority in `ca`.

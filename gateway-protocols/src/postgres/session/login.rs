@@ -1,10 +1,12 @@
-//! From the first byte to the first ReadyForQuery: the agent proves itself by its token, over TLS
-//! only; the gateway proves itself to the target by SCRAM, or by a token of its own, over TLS only.
+//! From the first byte to the first ReadyForQuery: the agent proves itself by its token, or by its
+//! client id and secret, over TLS only; the gateway proves itself to the target by SCRAM, or by a
+//! token of its own, over TLS only.
 //!
 //! ```text
 //! ExpectStartup --SSLRequest | ClientHello--> ExpectAgentTls --> ExpectStartup --StartupMessage-->
 //!   ExpectPassword --> ExpectPrincipal --> ExpectRoute --policy--> ExpectTargetLogin --> ExpectConnection
 //!   --SSLRequest--> ExpectTlsAnswer --> ExpectTargetTls --StartupMessage--> ExpectAuthentication
+//!   (direct TLS: ExpectConnection --> ExpectTargetTls)
 //!   --SCRAM--> ExpectTargetReady --> ExpectCancelKey --> relay
 //! ExpectStartup --CancelRequest--> ended
 //! ```
@@ -12,7 +14,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use gateway_core::{
     decision::{Denial, Reason},
-    id::AskId,
+    id::{AppId, AskId},
     record::CloseReason,
     wire::{
         Answer, Control, Credential, Event, Question, Side, TargetLogin, TargetProof, Turn,
@@ -245,9 +247,14 @@ impl Login {
             return self.reject(turn, "malformed", "the password message is malformed");
         };
         let claimed_user = self.settings.user.clone();
+        let credential = if names_client(&claimed_user) && !is_token(secret.expose_secret()) {
+            Credential::ClientSecret(secret)
+        } else {
+            Credential::Password(secret)
+        };
         let ask = turn.ask(Question::Authenticate {
             claimed_user,
-            credential: Credential::Password(secret),
+            credential,
         });
         self.state = State::ExpectPrincipal(ask);
         Ok(())
@@ -271,10 +278,15 @@ impl Login {
             }
             Event::TlsReady(Side::Target, facts) => {
                 self.certificate = facts.peer_certificate;
-                self.start_target(turn)?;
+                self.start_target(facts.application_protocol.as_deref(), turn)?;
             }
             Event::Connected => {
                 if let State::ExpectConnection(login) = self.take() {
+                    if login.direct_tls {
+                        turn.start_tls(Side::Target);
+                        self.state = State::ExpectTargetTls(login);
+                        return Ok(None);
+                    }
                     turn.pass(
                         Control::Login,
                         words::encoded(|out| StartupPacket::SslRequest.encode(out)),
@@ -434,10 +446,19 @@ impl Login {
     }
 
     /// SPEC: threats D03: the startup is built from scratch, never forwarded.
-    fn start_target(&mut self, turn: &mut Turn<'_, Bytes>) -> Result<()> {
+    fn start_target(
+        &mut self,
+        application_protocol: Option<&[u8]>,
+        turn: &mut Turn<'_, Bytes>,
+    ) -> Result<()> {
         let State::ExpectTargetTls(login) = self.take() else {
             return Ok(());
         };
+        if login.direct_tls && application_protocol != Some(APPLICATION_PROTOCOL) {
+            return self
+                .target_failed(turn, "direct TLS without the application protocol")
+                .map(drop);
+        }
         let pinned: &[(&str, &str)] = &[
             ("client_encoding", "UTF8"),
             ("standard_conforming_strings", "on"),
@@ -690,6 +711,18 @@ impl Login {
     pub(super) fn into_decoders(self) -> (Decoder, Decoder) {
         (self.agent_frames, self.target_frames)
     }
+}
+
+/// Whether a user name is an application's id, with or without its tenant's.
+fn names_client(user: &str) -> bool {
+    let client = user.split_once('@').map_or(user, |(client, _)| client);
+    AppId::parse(client).is_ok()
+}
+
+/// Whether a password is a signed token: three parts, the first an encoded JSON object (RFC 7515,
+/// section 7.1 "JWS Compact Serialization"). Secrets of applications don't look like that.
+fn is_token(password: &str) -> bool {
+    password.starts_with("eyJ") && password.split('.').count() == 3
 }
 
 impl State {

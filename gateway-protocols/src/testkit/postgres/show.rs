@@ -39,6 +39,9 @@ pub fn show_from_server(input: &mut BytesMut, answers: &mut usize) -> Vec<String
         shown.push(answer.escape_ascii().to_string());
         *answers -= 1;
     }
+    if !input.is_empty() {
+        *answers = 0;
+    }
     each(input, backend_length, &mut shown, show_backend);
     shown
 }

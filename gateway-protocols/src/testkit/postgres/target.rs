@@ -12,6 +12,7 @@ use std::{
 use aws_lc_rs::{digest, hmac};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::{Bytes, BytesMut};
+use gateway_core::wire::TlsFacts;
 
 use super::{
     LIMITS,
@@ -91,8 +92,12 @@ impl TargetPeer for PostgresTarget {
         while self.receive_one(input, out) {}
     }
 
-    fn secured(&mut self) {
+    fn secured(&mut self) -> TlsFacts {
         self.state = State::ExpectStartup;
+        TlsFacts {
+            application_protocol: Some(b"postgresql".to_vec()),
+            ..TlsFacts::default()
+        }
     }
 
     fn acted(&self) -> Option<&[u8]> {
