@@ -5,7 +5,7 @@ use std::{io::Write as _, process::Stdio};
 use crate::support::{
     Agent,
     kubernetes::{Cluster, KUBECTL},
-    run, until,
+    libpq as command, run, until,
 };
 
 fn exec<'a>(flags: &[&'a str], command: &[&'a str]) -> Vec<&'a str> {
@@ -79,21 +79,44 @@ fn much_output_arrives_whole() {
 }
 
 #[test]
-fn who_may_not_run_programs_is_told_so() {
+fn who_may_not_run_programs_is_told_why() {
     let cluster = Cluster::start();
+    let copy = ["cp", "-n", "shop", "web:/etc/hosts", "/dev/null"];
     for version in KUBECTL {
-        let args = exec(&[], &["echo", "hi"]);
-        let output = run(&mut cluster.kubectl_of(version, Agent::Reader, &args));
-        // kubectl tries SPDY next, and shows what it is told then: where to look for the reason.
-        assert!(output.err().contains("-v=4"), "{version}: {output:#?}");
-        let args = [&["-v=4"], &args[..]].concat();
-        let talkative = run(&mut cluster.kubectl_of(version, Agent::Reader, &args));
-        assert!(
-            talkative.err().contains("not permitted by any rule"),
-            "{version}: {talkative:#?}"
-        );
-        assert_eq!(output.stdout, "");
+        for args in [
+            &exec(&[], &["echo", "hi"])[..],
+            &exec(&["-i"], &["cat"]),
+            &copy,
+        ] {
+            let mut kubectl = cluster.kubectl_of(version, Agent::Reader, args);
+            let output = run(kubectl.stdin(Stdio::null()));
+            assert_eq!(output.code, Some(1), "{version} {args:?}: {output:#?}");
+            let said = output.err();
+            assert!(
+                said.contains("not permitted by any rule"),
+                "{version} {args:?}: {said}"
+            );
+            // kubectl 1.36 announces what `cp` copies, and that it failed.
+            assert!(!said.contains("SPDY"), "{version} {args:?}: {said}");
+            if args[0] == "exec" {
+                assert_eq!(said.lines().count(), 1, "{version} {args:?}: {said}");
+            }
+            assert_eq!(output.stdout, "", "{version} {args:?}");
+        }
     }
+    let mut python = command(
+        std::env::var_os("GATEWAY_TEST_PYTHON").expect("GATEWAY_TEST_PYTHON: see scripts/test"),
+    );
+    python
+        .args(["-c", include_str!("exec.py"), &cluster.url()])
+        .arg(cluster.path("ca.pem"))
+        .arg(cluster.issuer.token(Agent::Reader));
+    let told = run(&mut python);
+    assert!(told.err().contains("403 Forbidden"), "{told:#?}");
+    assert!(
+        told.err().contains("not permitted by any rule"),
+        "{told:#?}"
+    );
     let seen = cluster.api.seen();
     assert!(
         seen.iter().all(|seen| !seen.target.contains("/exec")),

@@ -1,18 +1,22 @@
 //! One request, from its head to what is submitted: understood whole, or refused.
 
 use bytes::Bytes;
-use gateway_core::operation::{ApiFacts, ApiUnit};
+use gateway_core::{
+    operation::{ApiFacts, ApiUnit},
+    wire::Turn,
+};
 
 use super::{
+    Command,
     body::{Body, is_dry_run, no_body, object_name},
-    effects,
+    effects, exchange,
     exec::Handshake,
     parameters,
 };
 use crate::kubernetes::{
     mask::Asked,
     message::{
-        Header, Method, RequestHead, RequestInfo, ResourcePath, Target, Upgrade, Verb,
+        Header, Method, RequestHead, RequestInfo, ResourcePath, StreamId, Target, Upgrade, Verb,
         media::{self, BodyType},
     },
     reply::Refusal,
@@ -109,6 +113,16 @@ impl Call {
 
     pub(super) const fn kind(&self) -> &Kind {
         &self.kind
+    }
+
+    /// Refuses it, where its client looks for the reason.
+    pub(super) fn refuse(&self, stream: StreamId, refusal: &Refusal, turn: &mut Turn<'_, Command>) {
+        match &self.kind {
+            Kind::Exec(_, handshake) => handshake.refuse(stream, refusal, turn),
+            Kind::Path | Kind::Resource(..) | Kind::Logs(_) => {
+                exchange::refuse(stream, refusal, turn);
+            }
+        }
     }
 
     /// Takes the body to its end: what is submitted, and what is forwarded if that is allowed.
@@ -345,9 +359,7 @@ fn kind(head: &RequestHead, method: Method, info: RequestInfo) -> Result<Kind> {
                     403,
                     "the gateway supports exec over WebSocket only, not SPDY",
                 )
-                .with_hint(
-                    "kubectl 1.31 and later try WebSocket first: if that was refused, `-v=4` shows why.",
-                ));
+                .with_hint("kubectl 1.31 and later speak WebSocket."));
             }
             if method != Method::Get || path.resource != "pods" || !core {
                 return Err(Refusal::new(

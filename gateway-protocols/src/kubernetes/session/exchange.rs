@@ -14,7 +14,7 @@ use gateway_core::{
 use super::{
     Command,
     call::{Call, Kind, field},
-    exec::Handshake,
+    exec::{self, Handshake},
 };
 use crate::kubernetes::{
     mask::{MaskError, Masks},
@@ -163,6 +163,7 @@ impl Exchange {
         let succeeded = (200..300).contains(&head.status);
         let text = media::is_text(media);
         self.answer = match self.form {
+            _ if self.tells_inside() => Answer::Whole(self.delivered(head), BytesMut::new()),
             _ if is_bare => Answer::Passed(Track::Response),
             Form::Public => Answer::Passed(Track::Response),
             Form::Logs if succeeded && text => match &self.detector {
@@ -270,6 +271,9 @@ impl Exchange {
                     return self.fail(Reason::Protocol, "a watch ends within an event", turn);
                 }
             }
+            Answer::Whole(head, body) if self.tells_inside() => {
+                return self.on_no_upgrade(head.status, body, turn);
+            }
             Answer::Whole(mut head, body) => match self.masks.answer(&body) {
                 Ok(masked) => {
                     head.headers
@@ -283,6 +287,33 @@ impl Exchange {
         turn.reply(Command::new(self.stream, Act::End));
         self.finish(turn);
         Progress::Over
+    }
+
+    /// An exec is told why it is none.
+    fn on_no_upgrade(&mut self, status: u16, said: BytesMut, turn: Out<'_, '_>) -> Progress {
+        let said = if self.masks.is_empty() {
+            said.freeze()
+        } else {
+            match self.masks.answer(&said) {
+                Ok(masked) => masked,
+                Err(error) => return self.unmaskable(error, turn),
+            }
+        };
+        let told = exec::failure(status, &said);
+        self.bytes_returned += told.len() as u64;
+        let act = Act::Body(exec::final_status(&told));
+        let told = Command::kept(self.stream, act, self.unit, Track::Response, told);
+        if let Some((handshake, _)) = &self.handshake {
+            handshake.tell(told, turn);
+        }
+        self.finish(turn);
+        Progress::Over
+    }
+
+    fn tells_inside(&self) -> bool {
+        self.handshake
+            .as_ref()
+            .is_some_and(|(handshake, _)| handshake.tells_inside())
     }
 
     fn deliver(&mut self, data: Bytes, track: Track, turn: Out<'_, '_>) {
@@ -311,7 +342,10 @@ impl Exchange {
     /// Ends it without a record of its own: a peer, or the session, is gone.
     pub(super) fn break_off(&mut self, refusal: &Refusal, turn: Out<'_, '_>) {
         match self.answer {
-            Answer::Awaited | Answer::Whole(..) => refuse(self.stream, refusal, turn),
+            Answer::Awaited | Answer::Whole(..) => match &self.handshake {
+                Some((handshake, _)) => handshake.refuse(self.stream, refusal, turn),
+                None => refuse(self.stream, refusal, turn),
+            },
             Answer::Passed(_) | Answer::Lines(_) | Answer::Scanned(_) => {
                 turn.reply(Command::new(self.stream, Act::Reset));
             }

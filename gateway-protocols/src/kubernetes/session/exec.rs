@@ -6,6 +6,7 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use gateway_core::{
+    decision::{Denial, Reason},
     id::UnitId,
     mask::{Detector, MaskCount, Scan},
     record::{Counters, Outcome, Track, UnitEnd},
@@ -15,6 +16,7 @@ use gateway_core::{
 use super::{
     Command,
     call::{field, texts},
+    exchange,
 };
 use crate::kubernetes::{
     frame::{self, CloseCode, Decoder, FrameError, Keys, Message, Opcode},
@@ -24,6 +26,8 @@ use crate::kubernetes::{
 
 /// Longest message of either side, bytes. Clients and servers send 32 KiB at most.
 const MESSAGE_BYTES_MAX: usize = 256 << 10;
+/// Longest words of a target that are told instead of a `Status` of its own, bytes.
+const WORDS_BYTES_MAX: usize = 1024;
 /// The bearer token in the place of a sub-protocol, which the server would take.
 const BEARER_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
 
@@ -113,6 +117,72 @@ impl Handshake {
         ];
         (headers, expected)
     }
+
+    /// Whether a failure is told inside of the exec, as its final `Status`, and not as the answer
+    /// to the handshake.
+    ///
+    /// Who offers version 5 only takes a handshake that fails for a server without WebSockets, tries
+    /// SPDY next and shows what comes of that (Kubernetes 1.32, `k8s.io/client-go`,
+    /// `remotecommand.NewFallbackExecutor`). Who offers version 4 as well shows the answer, and may
+    /// take no notice of a final `Status` (Python's `kubernetes.stream`).
+    pub(super) fn tells_inside(&self) -> bool {
+        self.offered == [Version::V5]
+    }
+
+    /// Refuses the exec in the target's place.
+    pub(super) fn refuse(&self, stream: StreamId, refusal: &Refusal, turn: Out<'_, '_>) {
+        if self.tells_inside() {
+            let told = Act::Body(final_status(&refusal.body()));
+            self.tell(Command::new(stream, told), turn);
+        } else {
+            exchange::refuse(stream, refusal, turn);
+        }
+    }
+
+    /// An exec of nothing but its final `Status`.
+    pub(super) fn tell(&self, told: Command, turn: Out<'_, '_>) {
+        let stream = told.stream;
+        let close = frame::close(CloseCode::Normal, None);
+        turn.reply(Command::new(stream, self.agreed(Version::V5)));
+        turn.reply(told);
+        turn.reply(Command::new(stream, Act::Body(close)));
+        turn.reply(Command::new(stream, Act::End));
+    }
+
+    /// The answer that completes it.
+    fn agreed(&self, version: Version) -> Act {
+        Act::Respond(ResponseHead {
+            status: 101,
+            headers: vec![
+                Header::new("connection", "Upgrade"),
+                Header::new("upgrade", "websocket"),
+                Header::new("sec-websocket-accept", self.accept.clone()),
+                Header::new("sec-websocket-protocol", version.as_str()),
+            ],
+        })
+    }
+}
+
+/// The message that ends an exec, for the agent.
+pub(super) fn final_status(status: &[u8]) -> Bytes {
+    frame::encode(Opcode::Binary, &[&[STATUS], status], None)
+}
+
+/// What a target said in the place of an upgrade, as a final `Status`: its own, or one that quotes
+/// it.
+pub(super) fn failure(code: u16, said: &Bytes) -> Bytes {
+    let json = Json::parse(said, Names::Exact).ok();
+    let status = json.as_ref().and_then(|json| json.get("status"));
+    if status.and_then(Json::as_str) == Some("Failure") {
+        return said.clone();
+    }
+    let mut what = format!("the API server answered {code} to an exec");
+    let words = std::str::from_utf8(said).map_or("", str::trim);
+    if !words.is_empty() && words.len() <= WORDS_BYTES_MAX {
+        what.push_str(": ");
+        what.push_str(words);
+    }
+    Refusal::new(502, what).body()
 }
 
 /// An exec under way.
@@ -125,7 +195,10 @@ pub(super) struct Exec {
     target: Direction,
     output: Option<Box<dyn Scan>>,
     error: Option<Box<dyn Scan>>,
-    outcome: Option<Outcome>,
+    /// How the command ended, and the message that says so. It is told when the target closes:
+    /// the API server copies channels independently, so output may still come behind it, and a
+    /// client waits for the close anyway.
+    ended: Option<(Outcome, Command)>,
     bytes_returned: u64,
 }
 
@@ -155,7 +228,7 @@ enum ExecError {
     Channel(u8),
     #[error("a terminal size that can't be read")]
     Resize,
-    #[error("a final status that can't be read")]
+    #[error("a final status that can't be read, or a second one")]
     Status,
 }
 
@@ -192,17 +265,7 @@ impl Exec {
         if accept != Some(expected) {
             return None;
         }
-        let headers = vec![
-            Header::new("connection", "Upgrade"),
-            Header::new("upgrade", "websocket"),
-            Header::new("sec-websocket-accept", handshake.accept.clone()),
-            Header::new("sec-websocket-protocol", version.as_str()),
-        ];
-        let respond = Act::Respond(ResponseHead {
-            status: 101,
-            headers,
-        });
-        turn.reply(Command::new(stream, respond));
+        turn.reply(Command::new(stream, handshake.agreed(*version)));
         Some(Self {
             stream,
             unit,
@@ -211,9 +274,15 @@ impl Exec {
             target: Direction::new(false),
             output: detector.map(|detector| detector.scan()),
             error: detector.map(|detector| detector.scan()),
-            outcome: None,
+            ended: None,
             bytes_returned: 0,
         })
+    }
+
+    /// Bytes of either side that are kept until a message is whole.
+    pub(super) fn kept(&self) -> usize {
+        let kept = |way: &Direction| way.input.len() + way.decoder.kept();
+        kept(&self.agent) + kept(&self.target)
     }
 
     /// Takes raw bytes of a side.
@@ -337,20 +406,13 @@ impl Exec {
                 self.deliver(channel, data, turn);
             }
             STATUS if data.is_empty() => self.deliver(STATUS, Bytes::new(), turn),
+            STATUS if self.ended.is_some() => return Err(ExecError::Status),
             STATUS => {
                 let (outcome, exit) = status(data).ok_or(ExecError::Status)?;
-                self.flush(turn);
-                self.outcome = Some(outcome);
-                let bytes = frame::encode(Opcode::Binary, &[&[STATUS], data], None);
-                let exit = Bytes::from(exit);
-                let act = Act::Body(bytes);
-                turn.reply(Command::kept(
-                    self.stream,
-                    act,
-                    self.unit,
-                    Track::Exit,
-                    exit,
-                ));
+                let act = Act::Body(final_status(data));
+                let told =
+                    Command::kept(self.stream, act, self.unit, Track::Exit, Bytes::from(exit));
+                self.ended = Some((outcome, told));
             }
             _ => return Err(ExecError::Channel(channel)),
         }
@@ -368,7 +430,18 @@ impl Exec {
         turn.reply(command);
     }
 
-    /// What the scans kept back.
+    /// What the scans kept back, and how the command ended.
+    fn tell_end(&mut self, turn: Out<'_, '_>) -> Outcome {
+        self.flush(turn);
+        match self.ended.take() {
+            Some((outcome, told)) => {
+                turn.reply(told);
+                outcome
+            }
+            None => Outcome::Unknown,
+        }
+    }
+
     fn flush(&mut self, turn: Out<'_, '_>) {
         for channel in [OUTPUT, ERROR] {
             let scan = if channel == OUTPUT {
@@ -392,9 +465,17 @@ impl Exec {
         self.end(CloseCode::Protocol, keys, turn);
     }
 
+    /// Too much waits in the session to be whole.
+    pub(super) fn crowded_out(&mut self, keys: &mut Keys, turn: Out<'_, '_>) {
+        turn.refuse(Denial::new(
+            Reason::Limit,
+            "too many messages wait to be whole",
+        ));
+        self.end(CloseCode::Policy, keys, turn);
+    }
+
     /// Tells both sides that it is over, and finishes the unit.
     pub(super) fn end(&mut self, code: CloseCode, keys: &mut Keys, turn: Out<'_, '_>) {
-        self.flush(turn);
         let close = Act::Body(frame::close(code, Some(keys.mask())));
         turn.release(self.unit, Command::new(self.stream, close));
         turn.release(self.unit, Command::new(self.stream, Act::End));
@@ -403,7 +484,7 @@ impl Exec {
 
     /// As [`Exec::end`], when the target is gone.
     pub(super) fn leave(&mut self, code: CloseCode, turn: Out<'_, '_>) {
-        self.flush(turn);
+        let outcome = self.tell_end(turn);
         let close = Act::Body(frame::close(code, None));
         turn.reply(Command::new(self.stream, close));
         turn.reply(Command::new(self.stream, Act::End));
@@ -416,7 +497,7 @@ impl Exec {
                 ..Counters::default()
             },
             masked,
-            ..UnitEnd::of(self.outcome.take().unwrap_or(Outcome::Unknown))
+            ..UnitEnd::of(outcome)
         };
         turn.finish(self.unit, end);
     }
@@ -462,5 +543,35 @@ fn status(data: &[u8]) -> Option<(Outcome, String)> {
             Some((Outcome::Failed { code: code.clone() }, code))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_no_upgrade_is_told_as_a_status() {
+        let own = r#"{"kind":"Status","status":"Failure","message":"no rights","code":403}"#;
+        let long = "x".repeat(WORDS_BYTES_MAX + 1);
+        for (said, expected) in [
+            (own, own),
+            (
+                "unable to upgrade\n",
+                "answered 403 to an exec: unable to upgrade\"",
+            ),
+            (
+                r#"{"status":"Success"}"#,
+                r#"answered 403 to an exec: {\"status\":\"Success\"}"#,
+            ),
+            ("", "answered 403 to an exec\""),
+            (&long, "answered 403 to an exec\""),
+        ] {
+            let told = failure(403, &Bytes::from(said.to_owned()));
+            let (outcome, _) = status(&told).unwrap();
+            assert_ne!(outcome, Outcome::Completed);
+            let told = std::str::from_utf8(&told).unwrap();
+            assert!(told.contains(expected), "{told}");
+        }
     }
 }

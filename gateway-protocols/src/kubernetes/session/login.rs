@@ -19,6 +19,7 @@ use super::{
     Command,
     bearer::{self, Bearer, Seen},
     exchange::refused,
+    take_malformed,
 };
 use crate::kubernetes::{
     message::{self, Header, RequestHead, StreamId, Target},
@@ -79,13 +80,23 @@ impl Login {
         while matches!(self.state, State::Idle) {
             match input.pop_front() {
                 Some(message::Event::Request { stream, head }) => self.request(stream, head, turn),
-                Some(message::Event::Malformed { why, .. }) => {
-                    turn.refuse_session(Denial::new(Reason::Protocol, why));
-                }
+                Some(message::Event::Malformed { why, .. }) => self.malformed(why, turn),
                 // Of a request that was refused.
                 Some(_) => {}
                 None => return,
             }
+        }
+        while let Some(why) = take_malformed(input) {
+            self.malformed(why, turn);
+        }
+    }
+
+    fn malformed(&self, why: String, turn: &mut Turn<'_, Command>) {
+        let denial = Denial::new(Reason::Protocol, why);
+        match self.state {
+            State::Idle | State::Routing(..) | State::Proving(..) => turn.refuse_session(denial),
+            State::Connecting(_) => turn.refuse(denial),
+            State::Ended => {}
         }
     }
 

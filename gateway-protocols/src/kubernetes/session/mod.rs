@@ -70,6 +70,15 @@ impl Session {
     }
 }
 
+/// Takes what isn't HTTP from behind what has to wait: its connection may end before the wait does.
+fn take_malformed(input: &mut VecDeque<Event>) -> Option<String> {
+    let is_malformed = |event: &Event| matches!(event, Event::Malformed { .. });
+    match input.remove(input.iter().position(is_malformed)?) {
+        Some(Event::Malformed { why, .. }) => Some(why),
+        Some(_) | None => None,
+    }
+}
+
 impl Wire for Session {
     type Inbound = VecDeque<Event>;
     type Outbound = Command;

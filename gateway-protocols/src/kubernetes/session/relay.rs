@@ -29,6 +29,7 @@ use super::{
     exchange::{self, Exchange, refuse},
     exec::{self, Exec},
     login::Established,
+    take_malformed,
 };
 use crate::kubernetes::{
     frame::{CloseCode, Keys},
@@ -101,7 +102,13 @@ impl Relay {
     ) -> Result<()> {
         loop {
             let waits = from == Side::Agent && self.is_waiting();
-            if waits || turn.is_closed() {
+            if turn.is_closed() {
+                return Ok(());
+            }
+            if waits {
+                while let Some(why) = take_malformed(input) {
+                    turn.refuse(Denial::new(Reason::Protocol, why));
+                }
                 return Ok(());
             }
             let Some(event) = input.pop_front() else {
@@ -205,6 +212,10 @@ impl Relay {
                 let denial = Denial::new(Reason::Limit, "the body is too large");
                 deny(stream, &Refusal::of(status, denial), turn);
             }
+            Some(Stream::Exec(exec)) if kept + data.len() > self.held_bytes_max => {
+                exec.crowded_out(&mut self.keys, turn);
+                self.streams.remove(&stream);
+            }
             Some(Stream::Exec(exec)) => {
                 if exec.receive(Side::Agent, data, &mut self.keys, turn) == exec::Progress::Over {
                     self.streams.remove(&stream);
@@ -250,7 +261,9 @@ impl Relay {
             Ruling::Allowed { unit, obligations } => {
                 self.release(stream, unit, &ready, obligations, turn);
             }
-            Ruling::Refused(denial) => refuse(stream, &Refusal::of(403, denial), turn),
+            Ruling::Refused(denial) => {
+                ready.call.refuse(stream, &Refusal::of(403, denial), turn);
+            }
             Ruling::Held { unit, .. } => {
                 self.streams
                     .insert(stream, Stream::Held(unit, Box::new(ready)));
@@ -332,6 +345,12 @@ impl Relay {
                 exchange.break_off(&refusal, turn);
                 exchange::Progress::Over
             }
+            (Stream::Exec(exec), message::Event::Body { data, .. })
+                if kept + data.len() > bound =>
+            {
+                exec.crowded_out(keys, turn);
+                exchange::Progress::Over
+            }
             (Stream::Exec(exec), message::Event::Body { data, .. }) => {
                 match exec.receive(Side::Target, &data, keys, turn) {
                     exec::Progress::Open => exchange::Progress::Open,
@@ -359,7 +378,7 @@ impl Relay {
             Stream::Reading(_, body) => body.len(),
             Stream::Held(_, ready) => ready.body_len(),
             Stream::Running(exchange) => exchange.kept(),
-            Stream::Exec(_) => 0,
+            Stream::Exec(exec) => exec.kept(),
         };
         self.streams.values().map(kept).sum()
     }
@@ -428,7 +447,7 @@ impl Relay {
         };
         match ruling {
             Ok(obligations) => self.release(stream, unit, &ready, obligations, turn),
-            Err(denial) => refuse(stream, &Refusal::of(403, denial), turn),
+            Err(denial) => ready.call.refuse(stream, &Refusal::of(403, denial), turn),
         }
     }
 
@@ -439,7 +458,8 @@ impl Relay {
         }
         for (stream, state) in std::mem::take(&mut self.streams) {
             match state {
-                Stream::Reading(..) | Stream::Held(..) => refuse(stream, refusal, turn),
+                Stream::Reading(..) => refuse(stream, refusal, turn),
+                Stream::Held(_, ready) => ready.call.refuse(stream, refusal, turn),
                 Stream::Running(mut exchange) => exchange.break_off(refusal, turn),
                 Stream::Exec(mut exec) => exec.end(CloseCode::Policy, &mut self.keys, turn),
             }

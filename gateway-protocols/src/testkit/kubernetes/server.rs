@@ -15,6 +15,8 @@ use crate::{
 
 /// The clear value of the one Secret, in base64.
 pub const SECRET_DATA: &str = "aHVudGVyMg==";
+/// What isn't there.
+const MISSING: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"not found","reason":"NotFound","code":404}"#;
 /// What logs and commands say.
 pub const OUTPUT: &str = "hello ada@example.com\n";
 
@@ -86,8 +88,7 @@ impl ApiServer {
             return VecDeque::from([What::Reset("connection lost".to_owned())]);
         }
         if path.contains("missing") {
-            let status = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"not found","reason":"NotFound","code":404}"#;
-            return answer(404, "application/json", status);
+            return answer(404, "application/json", MISSING);
         }
         if path.contains("invalid") {
             let status = format!(
@@ -126,7 +127,7 @@ impl ApiServer {
         protocol: &str,
     ) -> VecDeque<What> {
         if path.contains("missing") {
-            return answer(404, "application/json", r#"{"kind":"Status","code":404}"#);
+            return answer(404, "application/json", MISSING);
         }
         let accept = if path.contains("forged") {
             String::new()

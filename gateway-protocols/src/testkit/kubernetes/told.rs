@@ -13,6 +13,8 @@ use crate::kubernetes::{
 /// How answers of the gateway's own begin: nobody else's do.
 const OWN: &[u8] =
     br#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"#;
+/// How answers of either begin that say why there is none: final statuses of commands don't.
+const STATUS: &[u8] = br#"{"kind":"Status""#;
 const OWN_DETAILS: &[u8] = br#""details":{"causes":[{"reason":""#;
 
 /// What a stream says of one exchange.
@@ -123,6 +125,16 @@ pub(super) fn told(stream: &[u8], masked: bool) -> BTreeMap<StreamId, Told> {
         // An upgrade that was refused has a plain body.
         if told.channels.is_empty() && told.closes == 0 {
             told.body.extend_from_slice(&before);
+        }
+        // An exec that never was one has its answer inside.
+        if told.channels.keys().eq([&3])
+            && let Some(status) = told.channels.remove(&3)
+        {
+            if status.starts_with(STATUS) {
+                told.body.extend_from_slice(&status);
+            } else {
+                told.channels.insert(3, status);
+            }
         }
     }
     // Bodies behind requests belong to them.
