@@ -14,9 +14,11 @@
 
 mod answer;
 mod client;
+mod fault;
 mod head;
 mod pool;
 mod pump;
+mod resets;
 mod server;
 mod target;
 

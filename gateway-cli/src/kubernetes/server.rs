@@ -1,7 +1,11 @@
 //! An agent's connection: its requests become events, the session's commands its answers.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     pin::Pin,
     sync::{
         Arc,
@@ -27,6 +31,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     sync::{
         Notify,
@@ -34,13 +39,14 @@ use tokio::{
     },
     time::timeout,
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::TlsAcceptor;
 
 use super::{
     ACTS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, Peer, STREAMS_MAX,
     answer::{Aborted, Answer},
-    head, pieces,
+    fault, head, pieces,
     pump::pump,
+    resets::{Resets, Watched},
 };
 
 /// Protocols by name (RFC 7301, "Application-Layer Protocol Negotiation"), best first.
@@ -81,9 +87,16 @@ pub(super) async fn serve(socket: TcpStream, tls: TlsAcceptor, peer: Peer) {
         Ok(stream) => stream,
         Err(error) => {
             tracing::debug!(%error, "TLS failed");
+            if let Some(what) = fault::of_io(&error) {
+                let why = format!("what the agent sent isn't TLS as it should be: {what}");
+                let stream = StreamId(1);
+                // A session that has ended needs no word.
+                drop(events.send(Event::Malformed { stream, why }).await);
+            }
             return;
         }
     };
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let (departure, departures) = mpsc::channel(usize::try_from(STREAMS_MAX).unwrap_or(usize::MAX));
     // HTTP/1.1 ends where an upgrade begins, and HTTP/2 has none: one is all there can be.
     let (upgrade, upgrades) = mpsc::channel(1);
@@ -102,7 +115,7 @@ pub(super) async fn serve(socket: TcpStream, tls: TlsAcceptor, peer: Peer) {
             over.notify_one();
         },
         depart(departures, events),
-        carry(stream, agent, upgrades, &over),
+        carry(stream, is_http2, HEAD_TIME_MAX, agent, upgrades, &over),
     );
 }
 
@@ -128,35 +141,57 @@ async fn depart(mut departures: mpsc::Receiver<StreamId>, events: mpsc::Sender<E
 }
 
 /// Runs HTTP on the connection, then what it is upgraded to.
-async fn carry(
-    stream: TlsStream<TcpStream>,
+async fn carry<S>(
+    stream: S,
+    is_http2: bool,
+    head_time_max: Duration,
     agent: Arc<Agent>,
     mut upgrades: mpsc::Receiver<Upgrading>,
     over: &Notify,
-) {
-    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let io = TokioIo::new(stream);
-    let service = {
-        let agent = Arc::clone(&agent);
-        service_fn(move |request| exchange(Arc::clone(&agent), request))
-    };
-    let ended = if is_http2 {
-        let connection = http2().serve_connection(io, service);
-        run(connection, http2::Connection::graceful_shutdown, over).await
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let fault = if is_http2 {
+        let (stream, resets) = Watched::new(stream);
+        let service = service_fn(|request| {
+            let (agent, resets) = (Arc::clone(&agent), Arc::clone(&resets));
+            async move {
+                let answer = exchange(agent, request).await?;
+                resets.give();
+                Ok::<_, Aborted>(answer)
+            }
+        });
+        let connection = http2().serve_connection(TokioIo::new(stream), service);
+        let connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = run(connection, http2::Connection::graceful_shutdown, over) => ended,
+            never = agent.report(&resets) => match never {},
+        };
+        agent.report_untold(&resets).await;
+        ended.as_ref().err().and_then(fault::of_connection)
     } else {
-        let connection = http1().serve_connection(io, service).with_upgrades();
-        run(
-            connection,
+        let io = TokioIo::new(stream);
+        let service = service_fn(|request| exchange(Arc::clone(&agent), request));
+        let connection = http1(head_time_max).serve_connection(io, service);
+        let mut connection = connection.with_upgrades();
+        let ended = run(
+            Pin::new(&mut connection),
             http1::UpgradeableConnection::graceful_shutdown,
             over,
         )
-        .await
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "an agent's HTTP connection ended");
-        if error.is_parse() {
-            agent.malformed(&error).await;
+        .await;
+        match ended {
+            Ok(()) => None,
+            // An idle connection has no head that is late.
+            Err(error) if error.is_timeout() => connection
+                .into_parts()
+                .filter(|parts| !parts.read_buf.is_empty())
+                .map(|_| "a request's head took too long".to_owned()),
+            Err(error) => fault::of_connection(&error),
         }
+    };
+    if let Some(fault) = fault {
+        agent.malformed(&fault).await;
     }
     if let Ok(Upgrading {
         done,
@@ -170,11 +205,11 @@ async fn carry(
     }
 }
 
-fn http1() -> http1::Builder {
+fn http1(head_time_max: Duration) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME_MAX)
+        .header_read_timeout(head_time_max)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX);
     builder
@@ -198,11 +233,14 @@ fn http2() -> http2::Builder<TokioExecutor> {
 }
 
 /// Drives a connection to its end, which comes soon once the session is over.
-async fn run<C>(connection: C, shutdown: fn(Pin<&mut C>), over: &Notify) -> hyper::Result<()>
+async fn run<C>(
+    mut connection: Pin<&mut C>,
+    shutdown: fn(Pin<&mut C>),
+    over: &Notify,
+) -> hyper::Result<()>
 where
     C: Future<Output = hyper::Result<()>>,
 {
-    let mut connection = std::pin::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return ended,
         () = over.notified() => {}
@@ -269,7 +307,7 @@ async fn exchange(
     let head = head::of_request(&parts);
     let wants_upgrade = head.upgrade.is_some();
     let (mut place, mut acts) = agent.announce(head).await?;
-    let mut uploading = std::pin::pin!(upload(&agent.events, place.stream, body));
+    let mut uploading = std::pin::pin!(upload(&agent, place.stream, body));
     let mut uploaded = wants_upgrade;
     let head = loop {
         tokio::select! {
@@ -313,11 +351,39 @@ async fn exchange(
 
 impl Agent {
     /// Tells the session of what wasn't a request.
-    async fn malformed(&self, error: &hyper::Error) {
-        let stream = self.next();
-        let why = format!("what the agent sent isn't HTTP: {error}");
+    async fn malformed(&self, fault: &str) {
+        let event = self.malformed_event(fault);
         // A session that has ended needs no word.
-        drop(self.events.send(Event::Malformed { stream, why }).await);
+        drop(self.events.send(event).await);
+    }
+
+    fn malformed_event(&self, fault: &str) -> Event {
+        tracing::debug!(fault, "what an agent sent isn't HTTP");
+        Event::Malformed {
+            stream: self.next(),
+            why: format!("what the agent sent isn't HTTP as it should be: {fault}"),
+        }
+    }
+
+    /// Tells the session of streams that the library refuses.
+    async fn report(&self, resets: &Resets) -> Infallible {
+        loop {
+            resets.changed().await;
+            self.report_untold(resets).await;
+        }
+    }
+
+    /// As [`Agent::report`], of those until now.
+    async fn report_untold(&self, resets: &Resets) {
+        while !resets.is_empty() {
+            // Given up while it waits, nothing is lost. A session that has ended needs no word.
+            let Ok(room) = self.events.reserve().await else {
+                return;
+            };
+            if let Some(fault) = resets.take() {
+                room.send(self.malformed_event(&fault));
+            }
+        }
     }
 
     fn next(&self) -> StreamId {
@@ -350,13 +416,19 @@ impl Agent {
 ///
 /// # Errors
 /// [`Aborted`] when the body is cut off, or isn't what HTTP allows; or the session has ended.
-async fn upload(
-    events: &mpsc::Sender<Event>,
-    stream: StreamId,
-    mut body: Incoming,
-) -> Result<(), Aborted> {
+async fn upload(agent: &Agent, stream: StreamId, mut body: Incoming) -> Result<(), Aborted> {
+    let events = &agent.events;
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| Aborted)?.into_data() else {
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => {
+                if let Some(fault) = fault::of_body(&error) {
+                    agent.malformed(&fault).await;
+                }
+                return Err(Aborted);
+            }
+        };
+        let Ok(data) = frame.into_data() else {
             continue; // trailers say nothing that a session uses
         };
         for data in pieces(data) {

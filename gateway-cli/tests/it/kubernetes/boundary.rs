@@ -290,13 +290,18 @@ fn tls(cluster: &Cluster, protocol: &str) -> Arc<ClientConfig> {
 /// Says `bytes` over TLS and HTTP/1.1, and returns what is said back until the end, or a second of
 /// silence.
 fn say(cluster: &Cluster, bytes: &[u8]) -> String {
+    say_in(cluster, "http/1.1", bytes)
+}
+
+/// As [`say`], in this protocol.
+fn say_in(cluster: &Cluster, protocol: &str, bytes: &[u8]) -> String {
     let (port, _) = cluster.gateway.place();
     let name = ServerName::try_from("localhost").unwrap();
     let socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
     socket
         .set_read_timeout(Some(Duration::from_secs(1)))
         .unwrap();
-    let client = ClientConnection::new(tls(cluster, "http/1.1"), name).unwrap();
+    let client = ClientConnection::new(tls(cluster, protocol), name).unwrap();
     let mut stream = StreamOwned::new(client, socket);
     // Who is told no in the middle of a long sentence may find the line dead before its end.
     let _ = stream.write_all(bytes);
@@ -408,20 +413,112 @@ fn smuggled_requests_are_requests_or_errors_and_never_both() {
     assert_eq!(status(&after), "200", "the gateway lives on: {after:#?}");
 }
 
+/// What evidence holds of sessions since those of `known`.
+fn recorded(cluster: &Cluster, known: &[String]) -> String {
+    sessions(cluster)
+        .iter()
+        .filter(|id| !known.contains(id))
+        .map(|id| {
+            let shown = cluster.gateway.cli(&["sessions", "show", id]);
+            shown.ok().to_owned()
+        })
+        .collect()
+}
+
+fn sessions(cluster: &Cluster) -> Vec<String> {
+    let list = cluster.gateway.cli(&["sessions", "list", "--json"]).json();
+    let ids = list.as_array().unwrap().iter();
+    ids.map(|session| session["id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// An HTTP/2 connection's beginning, with a whole GET of these fields (RFC 7541, section 6.2.2
+/// "Literal Header Field without Indexing"; 23 is `authorization`).
+fn http2_get(path: &str, token: &str) -> Vec<u8> {
+    let value = format!("Bearer {token}");
+    let mut head = vec![0x82, 0x87, 0x41, 1, b'g', 0x44];
+    head.push(u8::try_from(path.len()).unwrap());
+    head.extend_from_slice(path.as_bytes());
+    head.extend_from_slice(&[0x0f, 0x08, 0x7f]);
+    let mut rest = value.len() - 0x7f;
+    while rest >= 0x80 {
+        head.push(u8::try_from(rest & 0x7f).unwrap() | 0x80);
+        rest >>= 7;
+    }
+    head.push(u8::try_from(rest).unwrap());
+    head.extend_from_slice(value.as_bytes());
+    let len = u32::try_from(head.len()).unwrap().to_be_bytes();
+    [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        &[0, 0, 0, 4, 0, 0, 0, 0, 0][..],
+        &len[1..],
+        &[1, 5, 0, 0, 0, 1],
+        &head,
+    ]
+    .concat()
+}
+
 #[test]
 fn what_is_no_http_is_on_record() {
     let cluster = Cluster::start();
     let token = cluster.issuer.token(Agent::Reader);
-    let good = format!(
-        "GET /api/v1/namespaces/shop/pods HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
-    );
+    let path = "/api/v1/namespaces/shop/pods";
+    let good =
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n");
     let bad = "GET /api\x01 HTTP/1.1\r\nHost : localhost\r\n\r\n";
-    let said = say(&cluster, format!("{good}{bad}").as_bytes());
-    assert!(said.contains("HTTP/1.1 400"), "{said}");
-    let sessions = cluster.gateway.cli(&["sessions", "list", "--json"]).json();
-    let id = sessions[0]["id"].as_str().unwrap();
-    let shown = cluster.gateway.cli(&["sessions", "show", id]);
-    assert!(shown.ok().contains("isn't HTTP"), "{shown:#?}");
+    let long = format!("GET {path} HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(200_000));
+    let chunks = good
+        .replace("GET", "POST")
+        .replace("\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n");
+    let settings = &[0, 0, 3, 4, 0, 0, 0, 0, 0, 1, 2, 3][..];
+    let field =
+        &b"\x00\x00\x14\x01\x05\x00\x00\x00\x03\x82\x87\x84\x41\x01g\x00\x0aconnection\x01x"[..];
+    let get = http2_get(path, &token);
+    // What is said, in which protocol, and what is on record. Some of it before any login.
+    let cases: &[(&str, &str, &[u8], &str)] = &[
+        ("no target", "http/1.1", bad.as_bytes(), "isn't HTTP"),
+        (
+            "no target, later",
+            "http/1.1",
+            &[good.as_bytes(), bad.as_bytes()].concat(),
+            "isn't HTTP",
+        ),
+        ("a field too long", "http/1.1", long.as_bytes(), "too large"),
+        ("no chunk", "http/1.1", chunks.as_bytes(), "chunk"),
+        (
+            "HTTP/1.1 as HTTP/2",
+            "h2",
+            good.as_bytes(),
+            "connection error detected",
+        ),
+        (
+            "a frame of odd size, later",
+            "h2",
+            &[&get, settings].concat(),
+            "connection error detected",
+        ),
+        (
+            "a field of HTTP/1.1, later",
+            "h2",
+            &[&get, field].concat(),
+            "PROTOCOL_ERROR",
+        ),
+        ("another protocol", "h3", b"", "isn't TLS"),
+    ];
+    for (what, protocol, bytes, expected) in cases {
+        let known = sessions(&cluster);
+        say_in(&cluster, protocol, bytes);
+        until(&format!("a record of: {what}"), || {
+            recorded(&cluster, &known).contains(expected).then_some(())
+        });
+    }
+    // Who just leaves isn't refused.
+    let known = sessions(&cluster);
+    say_in(&cluster, "h2", &get);
+    let left = until("the session", || {
+        Some(recorded(&cluster, &known)).filter(|shown| shown.contains(path))
+    });
+    assert!(!left.contains("isn't"), "{left}");
 }
 
 #[test]

@@ -71,7 +71,7 @@ pub struct ResponseHead {
 ///
 /// ```text
 /// agent   Request Body* End        then Reset, or nothing
-/// agent   Malformed                and no more
+/// agent   Malformed                in the place of a request, or of its rest
 /// agent   Request (upgrade)        and after a Respond of 101: Body* End
 /// target  Response Body* End       or Reset at any point
 /// target  Response (101) Body* End
@@ -115,8 +115,8 @@ pub enum Event {
         /// Words for the operator.
         why: String,
     },
-    /// From the agent: what came in the place of a request isn't HTTP. The shell has answered as
-    /// HTTP does (400), and the connection ends.
+    /// From the agent: what came isn't TLS or HTTP, or a request that HTTP's own limits refuse.
+    /// The shell has answered as these do, and the stream, or the connection, ends.
     Malformed {
         /// A stream of its own.
         stream: StreamId,
