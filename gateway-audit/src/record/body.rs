@@ -150,7 +150,10 @@ pub(super) fn operation(
         o.hex("parameters_sha256", &bindings.digest.0);
     }
     if let Some(rewritten) = rewritten {
-        o.text("rewritten", &sealer.redact(&rewritten.text, &rewritten.sensitive).text);
+        o.text(
+            "rewritten",
+            &sealer.redact(&rewritten.text, &rewritten.sensitive).text,
+        );
     }
     if !tokenised {
         o.hex("salt", salt);
