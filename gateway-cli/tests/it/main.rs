@@ -13,6 +13,7 @@ mod catalogue;
 mod check;
 mod clients;
 mod evidence;
+mod guaranteed;
 mod holds;
 mod kubernetes;
 mod lifecycle;

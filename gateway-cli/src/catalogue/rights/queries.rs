@@ -91,6 +91,8 @@ pub(super) const FINDINGS: &[(Clause, i32, &str)] = &[
             " SELECT rolname::text AS object FROM me WHERE rolname LIKE 'pg\\_%' ORDER BY 1"
         ),
     ),
+    // Large objects and default privileges are anybody's to make: they say nothing, and mustn't be a
+    // way to make the proof fail.
     (
         Clause::Ownership,
         0,
@@ -101,6 +103,7 @@ pub(super) const FINDINGS: &[(Clause, i32, &str)] = &[
               FROM pg_shdepend d JOIN me ON me.oid = d.refobjid
               WHERE d.refclassid = 'pg_authid'::regclass AND d.deptype = 'o' AND d.dbid IN
                     (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+                AND d.classid NOT IN ('pg_largeobject'::regclass, 'pg_default_acl'::regclass)
               ORDER BY 1 LIMIT 100"
         ),
     ),
@@ -125,6 +128,18 @@ pub(super) const FINDINGS: &[(Clause, i32, &str)] = &[
                                    OR has_table_privilege(me.oid, c.oid, 'DELETE, TRUNCATE'))
               ORDER BY 1 LIMIT 100"
         ),
+    ),
+    // CVE-2024-4317: clusters made before 14.12, 15.7 and 16.3 keep views of extended statistics that
+    // ask for no privilege. Repaired ones call pg_has_role(oid, text), which is 2710.
+    (
+        Clause::System,
+        140_000,
+        "SELECT c.oid::regclass || ' is open as before CVE-2024-4317 was repaired' AS object
+         FROM pg_class c JOIN pg_rewrite r ON r.ev_class = c.oid
+         WHERE c.relnamespace = 'pg_catalog'::regnamespace
+           AND c.relname IN ('pg_stats_ext', 'pg_stats_ext_exprs')
+           AND r.ev_action::text NOT LIKE '%:funcid 2710 %'
+           AND EXISTS (SELECT FROM pg_statistic_ext) ORDER BY 1",
     ),
     (
         Clause::Functions,

@@ -20,6 +20,8 @@ use super::{
 /// What the gateway is started with; change it before.
 pub(crate) struct Settings {
     pub(crate) dir: PathBuf,
+    /// Keys of `[gateway]`.
+    pub(crate) gateway: Vec<String>,
     /// Keys of the target `shop`, as TOML values, such as `mode = "observe"`.
     pub(crate) target: Vec<String>,
     /// Keys of `[gateway.limits]`.
@@ -52,6 +54,7 @@ impl Settings {
         );
         Self {
             dir: dir.to_owned(),
+            gateway: Vec::new(),
             target: Vec::new(),
             limits: vec!["drain_seconds = 1".into()],
             user: ROLE.into(),
@@ -63,11 +66,12 @@ impl Settings {
     /// The configuration as TOML.
     pub(crate) fn toml(&self) -> String {
         format!(
-            "[gateway]\nid = \"it\"\ndata_dir = \"data\"\npolicy = \"policy\"\nadmin = \"127.0.0.1:0\"\n\
+            "[gateway]\nid = \"it\"\ndata_dir = \"data\"\npolicy = \"policy\"\nadmin = \"127.0.0.1:0\"\n{}\n\
              [gateway.limits]\n{}\n{}\
              [[target]]\nname = \"shop\"\nprotocol = \"postgres\"\naddress = \"127.0.0.1:{}\"\nserver_name = \"localhost\"\n\
              environment = \"prod\"\nca_file = \"ca.pem\"\n{}\n\
              credential = {{ kind = \"password\", user = \"{}\", password_file = \"shop.password\" }}\n",
+            self.gateway.join("\n"),
             self.limits.join("\n"),
             self.base,
             self.port,

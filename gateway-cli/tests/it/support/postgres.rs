@@ -111,16 +111,28 @@ impl Postgres {
         super::variables((self.port, &self.ca), "shop", ROLE, PASSWORD)
     }
 
+    /// Runs a file of SQL in the shop, directly and as superuser.
+    pub(crate) fn psql_file(&self, path: &Path) -> Output {
+        run(self
+            .superuser("shop")
+            .args(["-X", "-A", "-t", "-q", "-f"])
+            .arg(path))
+    }
+
     fn try_psql(&self, database: &str, sql: &str) -> Output {
+        let mut psql = self.superuser(database);
+        run(psql.args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-c", sql]))
+    }
+
+    fn superuser(&self, database: &str) -> Command {
         let conninfo = format!(
             "host=localhost hostaddr=127.0.0.1 port={} user=postgres dbname={database} sslmode=verify-full sslrootcert={}",
             self.port,
             self.ca.display()
         );
-        run(command("psql")
-            .arg(conninfo)
-            .args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-c", sql])
-            .env("PGPASSWORD", SUPERUSER_PASSWORD))
+        let mut psql = command("psql");
+        psql.arg(conninfo).env("PGPASSWORD", SUPERUSER_PASSWORD);
+        psql
     }
 
     /// Statements that reached the server, as its own log has them.

@@ -1,0 +1,23 @@
+update customers set date_of_birth = '1980-01-02' where id = 1;
+alter table customers add column loyalty text;
+update customers set loyalty = 'ada-loyalty' where id = 1;
+alter table customers add column shouted text generated always as (upper(email)) stored;
+create table vip (tier int) inherits (customers);
+create table referring (mail text references customers (email), note text);
+insert into referring values ('ada@example.org', 'asked twice');
+create table visits (id int primary key, loyalty text, "odd ""name" text);
+insert into visits values (1, 'ada-loyalty', 'x'), (2, 'bo-loyalty', 'y');
+create view customers_mail as select id, email as address from customers;
+create view customers_where as select id, city from customers;
+create materialized view customers_copy as select id, email from customers;
+create function get_email(int) returns text language sql security definer as 'select email from customers where id = $1';
+create function own_email(int) returns text language sql as 'select email from customers where id = $1';
+create function shout(text) returns text language sql immutable as 'select upper($1)';
+create materialized view filled as select get_email(id) as address from customers;
+create function log_it() returns trigger language plpgsql security definer as
+    $$ begin raise notice '%', (select string_agg(email, ',') from customers); return new; end $$;
+create trigger logs before update on products for each row execute function log_it();
+create function note_it() returns trigger language plpgsql as $$ begin raise notice '%', old.email; return new; end $$;
+analyze;
+grant select on all tables in schema public to gateway;
+grant insert, update, delete on referring, visits to gateway;
