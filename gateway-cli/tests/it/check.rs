@@ -100,7 +100,7 @@ fn explain_says_why() {
         "policy",
         "explain",
         "shop",
-        "select lower(email) from customers",
+        "select id from customers where lower(email) like 'a%'",
         "--agent",
         "reader-bot",
         "--role",

@@ -55,7 +55,7 @@ fn a_denial_takes_what_came_before_it_in_the_same_transaction_along() {
             [
                 query("begin"),
                 query(&insert(16)),
-                query("select lower(email) from customers"),
+                query("select id from customers where email like 'a%'"),
                 query("commit"),
             ]
             .concat(),
