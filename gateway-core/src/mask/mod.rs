@@ -365,7 +365,7 @@ pub struct MaskCount {
     pub class: ClassName,
     /// The method that masked it.
     pub method: &'static str,
-    /// Values seen, NULLs included.
+    /// Values seen, NULLs included. 0 where the target masked them: they were never sent.
     pub seen: u64,
     /// Values replaced; NULLs stay NULL.
     pub masked: u64,

@@ -9,7 +9,7 @@ use gateway_core::{
     id::{AskId, UnitId},
     limits::Limits,
     mask::{Classified, MaskCount, Obligations},
-    operation::{Action, SqlStage, SqlUnit},
+    operation::{Action, Shape, SqlStage, SqlUnit},
     record::{CloseReason, CompletedCommand, Counters, Outcome, UnitEnd},
     wire::{Answer, Control, Event, Question, Side, Turn, WireError},
 };
@@ -104,6 +104,30 @@ impl Live {
     /// Whether something this unit can reach must be masked: its errors tell too much.
     pub(super) fn is_guarded(&self) -> bool {
         !self.obligations.masks.is_empty()
+    }
+
+    /// Whether what the target sends is masked already.
+    pub(super) fn is_masked_at_source(&self) -> bool {
+        self.operation
+            .as_ref()
+            .is_some_and(|sql| matches!(sql.analysis.classified.shape, Shape::Rewritten(_)))
+    }
+
+    /// Names what the target masked in an execution: it hands out no counts of values.
+    fn count_at_source(&mut self) {
+        let runs = |sql: &SqlUnit| sql.stage != SqlStage::Prepare;
+        if !self.is_masked_at_source() || !self.operation.as_ref().is_some_and(runs) {
+            return;
+        }
+        for column in self.obligations.masks.values() {
+            self.masked.entry(column.id).or_insert_with(|| MaskCount {
+                column: column.path(),
+                class: column.class.clone(),
+                method: column.transform.method(),
+                seen: 0,
+                masked: 0,
+            });
+        }
     }
 
     fn changes_catalogue(&self) -> bool {
@@ -453,6 +477,7 @@ impl Relay {
             if let Some(plan) = &mut live.plan {
                 plan.count_into(&mut live.masked);
             }
+            live.count_at_source();
             live.counters.values_masked = live.masked.values().map(|count| count.masked).sum();
             if matches!(outcome, Outcome::Completed) && live.changes_catalogue() {
                 self.catalogue_changed = true;

@@ -148,7 +148,9 @@ impl Relay {
             return Ok(false);
         };
         let guarded = self.front_live().is_some_and(|live| {
-            live.is_guarded() && live.plan.as_ref().is_none_or(|plan| !plan.is_clear())
+            live.is_guarded()
+                && !live.is_masked_at_source()
+                && live.plan.as_ref().is_none_or(|plan| !plan.is_clear())
         });
         if guarded {
             return Err(WireError::incident("a row is too large to be masked"));
@@ -516,7 +518,7 @@ impl Relay {
         )?;
         if self
             .front_live()
-            .is_some_and(super::relay::Live::is_guarded)
+            .is_some_and(|live| live.is_guarded() && !live.is_masked_at_source())
         {
             return Err(WireError::incident("COPY out of a classified relation"));
         }
