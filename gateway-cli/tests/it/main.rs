@@ -12,6 +12,7 @@ mod attacks;
 mod catalogue;
 mod check;
 mod clients;
+mod corpus;
 mod evidence;
 mod guaranteed;
 mod holds;
