@@ -126,9 +126,12 @@ fn number(cell: &[u8]) -> Option<u8> {
     }
 }
 
-fn unhex(text: &[u8]) -> Vec<u8> {
-    let text = std::str::from_utf8(text).unwrap();
-    (0..text.len() / 2)
-        .map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap())
+/// The bytes of hexadecimal digits.
+pub(super) fn unhex(digits: &[u8]) -> Vec<u8> {
+    let pairs = digits
+        .chunks(2)
+        .map(|pair| std::str::from_utf8(pair).unwrap());
+    pairs
+        .map(|pair| u8::from_str_radix(pair, 16).unwrap())
         .collect()
 }

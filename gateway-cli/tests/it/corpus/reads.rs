@@ -265,19 +265,19 @@ impl<'a> Worker<'a> {
             ];
         }
         let mut forms = vec![Form::Simple, Form::Extended, Form::Binary];
-        forms.push(if row.number % 2 == 0 {
+        forms.push(if row.number.is_multiple_of(2) {
             Form::Behind
         } else {
             Form::Pipelined
         });
-        if row.number % CHOPPED_EVERY == 0 {
+        if row.number.is_multiple_of(CHOPPED_EVERY) {
             forms.push(Form::Chopped);
         }
         let mut attempts: Vec<Attempt> = forms
             .into_iter()
             .map(|form| self.attempt(row, Target::Owner, form))
             .collect();
-        if row.number % GRANTED_EVERY == 0 {
+        if row.number.is_multiple_of(GRANTED_EVERY) {
             attempts.push(self.attempt(row, Target::Granted, Form::Simple));
         }
         attempts

@@ -2,6 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
+use super::forms::unhex;
 use crate::support::wire::{
     Reply, Wire, bind, close, describe, execute, message, parse, query, sync,
 };
@@ -23,16 +24,6 @@ pub(super) enum Form {
     Chopped,
     /// Messages as the row has them.
     Script,
-}
-
-impl Form {
-    pub(super) const SQL: [Self; 5] = [
-        Self::Simple,
-        Self::Behind,
-        Self::Extended,
-        Self::Binary,
-        Self::Pipelined,
-    ];
 }
 
 /// Whether a row is messages rather than SQL.
@@ -161,9 +152,7 @@ fn encode(step: &str) -> (Vec<u8>, usize) {
         "c" => message(b'c', b""),
         "f" => message(b'f', b"no\0"),
         "F" => return (call(pair().0, pair().1), 1),
-        "hex" => (0..rest.len() / 2)
-            .map(|at| u8::from_str_radix(&rest[2 * at..2 * at + 2], 16).unwrap())
-            .collect(),
+        "hex" => unhex(rest.as_bytes()),
         other => panic!("no message `{other}`"),
     };
     (bytes, 0)
