@@ -366,10 +366,10 @@ fn toy_analysis(text: &Arc<str>, snapshot: &Snapshot, classified: &Classified) -
         .collect();
     let shape = match &columns[..] {
         [] => Shape::Untouched,
-        [..] if text.contains('(') => Shape::Beyond {
-            construct: "lower(email)".to_owned(),
+        [..] if words.contains(&"like") => Shape::Beyond {
+            construct: "deciding by `email`".to_owned(),
             column: Some("public.customers.email".to_owned()),
-            instead: "select the column itself".to_owned(),
+            instead: "compare the column by =".to_owned(),
         },
         [first, ..] => Shape::Plain {
             outputs: vec![first.id],
