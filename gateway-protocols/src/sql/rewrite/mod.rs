@@ -168,7 +168,8 @@ impl<'a> Rewriter<'a> {
         } else {
             names(&copy.attlist)
         };
-        let source = self.source(relation, false, &BTreeSet::new())?;
+        // COPY of a table leaves its children out.
+        let source = self.source(relation, true, &BTreeSet::new())?;
         let list = columns.iter().map(|name| source::quoted(name));
         let list = list.collect::<Vec<_>>().join(", ");
         let mut query = source::parsed(&format!("SELECT {list} FROM __gateway_source"))?;

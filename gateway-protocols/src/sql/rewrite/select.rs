@@ -302,7 +302,9 @@ impl<'a> Rewriter<'a> {
         level: &Level<'a, '_>,
         mode: Mode,
     ) -> Result<(), Obstacle> {
-        if let Some(NodeEnum::AExpr(expr)) = &mut node.node
+        // Only where it decides: shown, it would tell of every row at once.
+        if mode == Mode::Decide
+            && let Some(NodeEnum::AExpr(expr)) = &mut node.node
             && is_equality(expr)
             && self.comparison(expr, level)?
         {
@@ -374,6 +376,10 @@ impl<'a> Rewriter<'a> {
         expr: &mut protobuf::AExpr,
         level: &Level<'a, '_>,
     ) -> Result<bool, Obstacle> {
+        let spreads = matches!(
+            protobuf::AExprKind::try_from(expr.kind),
+            Ok(protobuf::AExprKind::AexprOpAny | protobuf::AExprKind::AexprOpAll)
+        );
         let (Some(left), Some(right)) = (expr.lexpr.as_deref_mut(), expr.rexpr.as_deref_mut())
         else {
             return Ok(false);
@@ -381,12 +387,14 @@ impl<'a> Rewriter<'a> {
         let first = self.classified(left, level);
         let second = self.classified(right, level);
         match (first, second) {
-            (Some(first), Some(second)) if first.classified.class == second.classified.class => {
+            (Some(first), Some(second))
+                if first.classified.class == second.classified.class && !spreads =>
+            {
                 first.compare(left);
                 second.compare(right);
                 Ok(true)
             }
-            (Some(first), Some(second)) => Err(Obstacle {
+            (Some(first), Some(second)) if !spreads => Err(Obstacle {
                 construct: format!(
                     "comparing columns of the classes {} and {}",
                     first.classified.class.as_str(),
@@ -398,7 +406,8 @@ impl<'a> Rewriter<'a> {
                 meant.compare(left);
                 Ok(true)
             }
-            (None, Some(meant)) if is_constant(left) => {
+            // `'x' = ANY (column)` would compare with parts of the value.
+            (None, Some(meant)) if is_constant(left) && !spreads => {
                 meant.compare(right);
                 Ok(true)
             }
