@@ -701,7 +701,8 @@ impl Relay {
             Pending::Bind { rewritten, .. } => Some(rewritten.clone()),
             Pending::Execute { portal, .. } => match self.names.portal(portal, &mut self.replies) {
                 Meaning::Known(known) => Some(known.rewritten.clone()),
-                Meaning::Unknown | Meaning::Undecided => None,
+                // Gone meanwhile: nothing is known to be masked.
+                Meaning::Unknown | Meaning::Undecided => Some(None),
             },
         }
     }
