@@ -111,8 +111,19 @@ fn masked_values_are_written_nowhere() {
         Agent::Reader,
         "select name from customers where email = 'ada@example.org'",
     );
+    let computed = world.psql(
+        Agent::Reader,
+        "select count(*), max(upper(email)) from customers where email = 'ada@example.org'",
+    );
+    assert!(computed.ok().starts_with("1|"), "{computed:?}");
     world.gateway.stop();
     let data = world.path("data");
+    let sent = crate::support::run(
+        std::process::Command::new("grep")
+            .args(["-r", "-l", "-a", "-e", "\"rewritten\":\"SELECT count"])
+            .arg(&data),
+    );
+    assert_ne!(sent.stdout, "", "what went to the target is on record");
     let found = crate::support::run(
         std::process::Command::new("grep")
             .args([
