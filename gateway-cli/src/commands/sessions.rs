@@ -90,7 +90,7 @@ impl SessionsCommand {
 }
 
 /// The index over the log, brought up to date.
-fn index(config: &Config) -> Result<Index, Failure> {
+pub(super) fn index(config: &Config) -> Result<Index, Failure> {
     let plain = |error: &dyn std::error::Error| Failure::plain(error.to_string());
     let key = gateway::verifier_key(&config.gateway)?;
     let mut index =

@@ -1,6 +1,6 @@
 //! `gateway check`.
 
-use crate::support::World;
+use crate::support::{Agent, World};
 
 #[test]
 fn check_prints_what_was_resolved() {
@@ -115,4 +115,49 @@ fn explain_says_why() {
         reach.contains(&"public.customers.email".into()),
         "{explained:#}"
     );
+}
+
+#[test]
+fn explain_tells_of_a_recorded_unit_what_was_decided_and_what_would_be() {
+    let world = World::start();
+    let statement = "select id from customers where email = 'ada@example.org'";
+    world.psql(Agent::Reader, statement).ok();
+    world.psql(Agent::Reader, "drop table carts").err();
+    let sessions = world.gateway.cli(&["sessions", "list", "--json"]).json();
+    let ids = sessions.as_array().unwrap().iter();
+    let explained: Vec<_> = ids
+        .map(|session| {
+            let unit = format!("{}/1", session["id"].as_str().unwrap());
+            let explain = ["policy", "explain", "--recorded", &unit, "--json"];
+            world.gateway.cli(&explain).json()
+        })
+        .collect();
+    let of = |verb: &str| {
+        let said = |e: &&serde_json::Value| e["recorded"]["text"].as_str().unwrap().contains(verb);
+        explained.iter().find(said).unwrap()
+    };
+    let read = of("select");
+    assert_eq!(
+        (&read["recorded"]["verdict"], &read["verdict"]),
+        (&"allow".into(), &"allow".into())
+    );
+    assert_eq!(read["recorded"]["rules"], read["rules"]);
+    assert_eq!(read["recorded"]["policy"], read["policy"]);
+    assert_eq!(read["effects"][0], "sql.select public.customers");
+    let text = read["recorded"]["text"].as_str().unwrap();
+    assert!(text.contains("hmac:") && !text.contains("ada@"), "{text}");
+    let dropped = of("drop");
+    assert_eq!(
+        (&dropped["recorded"]["verdict"], &dropped["verdict"]),
+        (&"deny".into(), &"deny".into())
+    );
+    assert_eq!(dropped["recorded"]["message"], dropped["message"]);
+
+    let nobody = [
+        "policy",
+        "explain",
+        "--recorded",
+        "01890000-0000-7000-8000-000000000000/1",
+    ];
+    assert!(world.gateway.cli(&nobody).err().contains("no session"));
 }

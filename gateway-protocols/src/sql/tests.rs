@@ -19,6 +19,7 @@ mod classified;
 mod depth;
 mod effects;
 mod rewritten;
+mod table;
 
 fn relation(schema: &str, name: &str, id: u32, kind: RelationKind, columns: &str) -> Relation {
     let columns = columns

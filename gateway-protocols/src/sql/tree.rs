@@ -183,6 +183,18 @@ macro_rules! tree {
             }
         }
 
+        /// The types of statements, as the grammar calls them.
+        #[cfg(test)]
+        pub(super) const STATEMENT_TYPES: &[&str] = &[$(stringify!($stmt)),+];
+
+        #[cfg(test)]
+        impl Statement<'_> {
+            /// Its type, as the grammar calls it.
+            pub(super) const fn type_name(&self) -> &'static str {
+                match self { $(Self::$stmt(_) => stringify!($stmt),)+ }
+            }
+        }
+
         /// Calls `visit` with each node directly below `node`. Nodes that only the server makes
         /// have none: nobody may look into what nobody has understood.
         pub(super) fn children<'a>(node: NodeRef<'a>, visit: &mut dyn FnMut(NodeRef<'a>)) {

@@ -21,7 +21,10 @@ use gateway_policy::{
 };
 use serde::Serialize;
 
-use super::{ExplainArgs, open, parsers, postgres};
+use super::{
+    ExplainArgs, open, parsers, postgres,
+    recorded::{Recorded, RecordedView},
+};
 use crate::{
     admin::dto,
     analysis::AnalysisPool,
@@ -39,6 +42,9 @@ const CATALOGUE_BYTES_MAX: u64 = 256 << 20;
 
 #[derive(Serialize)]
 struct Explanation {
+    /// What was decided then, where a recorded unit is explained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recorded: Option<RecordedView>,
     verdict: &'static str,
     message: Option<String>,
     detail: Option<String>,
@@ -58,13 +64,20 @@ pub(super) async fn explain(args: ExplainArgs) -> Result<Exit, Failure> {
     let config = args.config.load()?;
     let mask_key = gateway::mask_key(&config.gateway)?;
     let bundle = Bundle::load(&config.gateway.policy, mask_key.as_ref())?;
-    let principal = principal(&args, &bundle, &config)?;
+    let question = match args.recorded {
+        Some(unit) => Question::recorded(Recorded::find(&config, unit)?),
+        None => Question::given(&args, &bundle, &config)?,
+    };
     let policy = PolicyStore::new(bundle);
-    let (target, database) = open(config, &args.target)?;
+    let (target, database) = open(config, &question.target)?;
+    let text = question.text.as_str();
     let asked = match target.protocol() {
-        Protocol::Postgres => statement(&args, &policy, &target, database).await?,
-        Protocol::Ssh => Asked::plain(parsers::command(&args.statement)),
-        Protocol::Kubernetes => Asked::plain(call(&args)?),
+        Protocol::Postgres => {
+            let catalogue = args.catalogue.as_deref();
+            statement(text, catalogue, &policy, &target, database).await?
+        }
+        Protocol::Ssh => Asked::plain(parsers::command(text)),
+        Protocol::Kubernetes => Asked::plain(call(text, &args)?),
     };
     let bundle = policy.current();
     let described = target.describe(&bundle);
@@ -73,7 +86,7 @@ pub(super) async fn explain(args: ExplainArgs) -> Result<Exit, Failure> {
         database: asked.database,
     };
     let request = Request {
-        principal: &principal,
+        principal: &question.principal,
         target: &described,
         operation: &asked.operation,
         facts: &facts,
@@ -82,6 +95,7 @@ pub(super) async fn explain(args: ExplainArgs) -> Result<Exit, Failure> {
     let decision = bundle.decide(clock::now(), &request);
     let mut explanation = Explanation::new(&asked.operation, decision, asked.catalogue);
     explanation.template = bundle.template(&asked.operation).map(str::to_owned);
+    explanation.recorded = question.recorded;
     if args.json {
         console::json(&explanation);
     } else {
@@ -90,7 +104,48 @@ pub(super) async fn explain(args: ExplainArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// What is to be explained.
+/// What is to be explained: who asks what of which target.
+struct Question {
+    principal: Principal,
+    /// The target, or `target:database`.
+    target: String,
+    text: String,
+    recorded: Option<RecordedView>,
+}
+
+impl Question {
+    fn recorded(recorded: Recorded) -> Self {
+        let Recorded {
+            principal,
+            target,
+            database,
+            text,
+            view,
+        } = recorded;
+        let target = match database.as_str() {
+            "" => target,
+            database => format!("{target}:{database}"),
+        };
+        Self {
+            principal,
+            target,
+            text,
+            recorded: Some(view),
+        }
+    }
+
+    fn given(args: &ExplainArgs, bundle: &Bundle, config: &Config) -> Result<Self, Failure> {
+        // Both are given: the command line asks for them wherever no recorded unit is named.
+        Ok(Self {
+            principal: principal(args, bundle, config)?,
+            target: args.target.clone().unwrap_or_default(),
+            text: args.statement.clone().unwrap_or_default(),
+            recorded: None,
+        })
+    }
+}
+
+/// An operation to decide on.
 struct Asked {
     operation: Operation,
     database: String,
@@ -109,14 +164,15 @@ impl Asked {
 }
 
 async fn statement(
-    args: &ExplainArgs,
+    text: &str,
+    catalogue: Option<&Path>,
     policy: &PolicyStore,
     target: &TargetService,
     database: Option<String>,
 ) -> Result<Asked, Failure> {
     let postgres = postgres(target)?;
     let database = database.unwrap_or_else(|| postgres.default_database().to_owned());
-    let resolved = match &args.catalogue {
+    let resolved = match catalogue {
         Some(file) => {
             let loaded = Arc::new(
                 Loaded::of(read_catalogue(file)?).map_err(|e| Failure::other(file.display(), e))?,
@@ -132,7 +188,7 @@ async fn statement(
         }
     };
     let pool = AnalysisPool::start(1, false).map_err(|e| Failure::other("no thread", e))?;
-    let text: Arc<str> = args.statement.as_str().into();
+    let text: Arc<str> = text.into();
     let catalogue = resolved.loaded.version.to_string();
     let analysis = pool
         .analyse(Arc::clone(&text), resolved.loaded, resolved.classified)
@@ -153,9 +209,8 @@ async fn statement(
 }
 
 /// `GET /api/v1/pods`.
-fn call(args: &ExplainArgs) -> Result<Operation, Failure> {
-    let (method, target) = args
-        .statement
+fn call(text: &str, args: &ExplainArgs) -> Result<Operation, Failure> {
+    let (method, target) = text
         .split_once(' ')
         .ok_or_else(|| Failure::plain("a call is a method and a path: `GET /api/v1/pods`"))?;
     let call = Call {
@@ -284,6 +339,7 @@ impl Explanation {
         let detector = detects.then(|| "what is detected in text".to_owned());
         let masked = columns.chain(fields).chain(detector);
         Self {
+            recorded: None,
             template: None,
             verdict,
             message,
@@ -304,6 +360,12 @@ impl Explanation {
         let field = |name: &str, value: &str| {
             console::line(format!("{name:<12}{}", console::printable(value)));
         };
+        if let Some(recorded) = &self.recorded {
+            for (name, value) in recorded.lines() {
+                field(name, value);
+            }
+            console::line("now");
+        }
         field("verdict", self.verdict);
         let said = [
             ("message", &self.message),

@@ -2,6 +2,7 @@
 
 mod explain;
 mod parsers;
+mod recorded;
 
 use std::path::{Path, PathBuf};
 
@@ -46,9 +47,21 @@ pub(super) struct ExplainArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// The target, or `target:database`.
-    target: String,
+    #[arg(required_unless_present = "recorded")]
+    target: Option<String>,
     /// The statement; for SSH the command line, for Kubernetes method and path: `GET /api/v1/pods`.
-    statement: String,
+    #[arg(required_unless_present = "recorded")]
+    statement: Option<String>,
+    /// In place of both: a unit in the evidence, as `gateway sessions show` numbers them. Shows what
+    /// was decided then, and how the same request by the same agent would be decided now. Values that
+    /// aren't stored are taken for other constants; bodies of calls are not on record.
+    #[arg(
+        long,
+        value_name = "SESSION/UNIT",
+        value_parser = recorded::UnitRef::parse,
+        conflicts_with_all = ["target", "statement", "body", "agent", "roles"]
+    )]
+    recorded: Option<recorded::UnitRef>,
     /// The body of a call, as JSON.
     #[arg(long, value_name = "JSON")]
     body: Option<String>,

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Text and effects; `opaque *` stands first where something isn't understood.
-const CASES: &[(&str, &str)] = &[
+pub(super) const CASES: &[(&str, &str)] = &[
     ("select 1", ""),
     (
         "select * from orders o, products where o.id = products.id",
