@@ -569,6 +569,7 @@ fn sql(text: &str) -> Operation {
             classified: ClassifiedUse::default(),
             sensitive: quoted(text),
             catalogue: CatalogueVersion(Digest::of(b"catalogue")),
+            mistake: None,
         }),
         bindings: None,
         in_transaction: false,

@@ -177,6 +177,7 @@ pub(crate) fn analysis() -> Analysis {
         classified: ClassifiedUse::default(),
         sensitive: Vec::new(),
         catalogue: CatalogueVersion(Digest::of(b"")),
+        mistake: None,
     }
 }
 

@@ -15,6 +15,7 @@ mod benign;
 mod effects;
 mod forms;
 mod known;
+mod messages;
 mod reads;
 mod rows;
 mod talk;

@@ -268,6 +268,7 @@ fn analysis() -> Arc<Analysis> {
         classified: ClassifiedUse::default(),
         sensitive: Vec::new(),
         catalogue: CatalogueVersion(Digest::of(b"")),
+        mistake: None,
     })
 }
 

@@ -16,7 +16,8 @@ pub use api::{ApiFacts, ApiResource, ApiUnit};
 pub use command::{CommandFacts, CommandKind, CommandUnit};
 pub use rewrite::{Piece, Rewrite, Rewritten};
 pub use sql::{
-    Analysis, Bindings, ClassifiedUse, Inspection, Shape, SqlFacts, SqlStage, SqlUnit, Statement,
+    Analysis, Bindings, ClassifiedUse, Inspection, Mistake, Shape, SqlFacts, SqlStage, SqlUnit,
+    Statement,
 };
 
 /// One unit of work, understood.

@@ -68,6 +68,20 @@ pub struct Analysis {
     pub sensitive: Vec<Range<usize>>,
     /// The catalogue this analysis is true for.
     pub catalogue: CatalogueVersion,
+    /// Why the target itself would run nothing of the text, where that is known.
+    pub mistake: Option<Mistake>,
+}
+
+/// What the target itself answers to a text that it can't run: it isn't SQL, or names what isn't
+/// there. A refusal of such a text is told in these words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// SQLSTATE, five characters.
+    pub code: &'static str,
+    /// The target's message. It may quote the text.
+    pub message: String,
+    /// Character of the text that it is about, from 1.
+    pub position: Option<u32>,
 }
 
 /// One statement of a text.

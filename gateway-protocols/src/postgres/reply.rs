@@ -33,6 +33,23 @@ pub struct Refusal {
     pub denial: Denial,
     /// Under which SQLSTATE.
     pub code: SqlState,
+    /// Character of the agent's text that it is about, from 1.
+    pub position: Option<u32>,
+    /// In a transaction that has failed, the target would say that instead.
+    pub yields: bool,
+}
+
+impl Refusal {
+    /// A refusal that is told in any state.
+    #[must_use]
+    pub const fn new(denial: Denial, code: SqlState) -> Self {
+        Self {
+            denial,
+            code,
+            position: None,
+            yields: false,
+        }
+    }
 }
 
 /// What answers a message.
@@ -311,7 +328,7 @@ mod tests {
         assert!(!queue.skips());
         let denial = Denial::new(gateway_core::decision::Reason::Forbidden, "no");
         let code = SqlState::INSUFFICIENT_PRIVILEGE;
-        let refusal = Refusal { denial, code };
+        let refusal = Refusal::new(denial, code);
         queue.push(Expected::refused(Reply::Query, refusal.clone()));
         assert!(!queue.skips(), "a failed Query ends with itself");
         queue.push(Expected::refused(Reply::Execute(Bytes::new()), refusal));

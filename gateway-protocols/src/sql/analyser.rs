@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use gateway_core::{
     catalogue::{Relation, RelationId, RelationKind, Snapshot},
-    operation::{Action, Effect, Object},
+    operation::{Action, Effect, Mistake, Object},
 };
 use pg_query::{Node, NodeEnum, NodeRef, protobuf};
 
 use super::{
-    builtins,
+    builtins, mistake,
     tree::{self, Field, Kind, Part},
 };
 
@@ -50,6 +50,22 @@ pub(super) struct Reaching {
     pub(super) instead: String,
 }
 
+/// A relation that isn't there, where the target would look for one before it runs anything.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Missing {
+    /// Byte of the text at which it is named; `None` where the target doesn't tell.
+    at: Option<usize>,
+    schema: String,
+    name: String,
+}
+
+impl Missing {
+    /// What the target says of it. `text` is the whole of it.
+    pub(super) fn mistake(&self, text: &str) -> Mistake {
+        mistake::of_relation(text, &self.schema, &self.name, self.at)
+    }
+}
+
 /// What one statement does.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
@@ -57,6 +73,8 @@ pub(super) struct Findings {
     pub(super) effects: BTreeSet<Effect>,
     /// Why it isn't understood; the first reason counts.
     pub(super) opaque: Option<String>,
+    /// Relations that it reads or changes rows of, and which aren't there; in the order of the text.
+    pub(super) missing: BTreeSet<Missing>,
     /// Relations whose contents or definition it touches.
     pub(super) relations: BTreeSet<RelationId>,
     /// The first thing that might reach anything.
@@ -244,6 +262,8 @@ impl<'a> Analyser<'a> {
         }
         if !range.catalogname.is_empty() && range.catalogname != self.snapshot.database {
             self.opaque(format!("it names another database, {}", range.catalogname));
+        } else if !self.stale && self.known(&range.schemaname, &range.relname).is_none() {
+            self.missing(action, range);
         }
         self.named_relation(action, &range.schemaname, &range.relname)
     }
@@ -301,16 +321,39 @@ impl<'a> Analyser<'a> {
         Some(relation)
     }
 
+    /// Notes a relation that isn't there, where the target would look for it first of all.
+    fn missing(&mut self, action: Action, range: &protobuf::RangeVar) {
+        let has_place = match action {
+            Action::SqlSelect
+            | Action::SqlInsert
+            | Action::SqlUpdate
+            | Action::SqlDelete
+            | Action::SqlMerge => true,
+            Action::SqlCopyIn | Action::SqlCopyOut | Action::SqlTruncate => false,
+            _ => return,
+        };
+        self.found.missing.insert(Missing {
+            at: usize::try_from(range.location).ok().filter(|_| has_place),
+            schema: range.schemaname.clone(),
+            name: range.relname.clone(),
+        });
+    }
+
+    /// The relation `schema.name` of the snapshot, `schema` possibly empty.
+    fn known(&self, schema: &str, name: &str) -> Option<&'a Relation> {
+        if schema.is_empty() {
+            self.snapshot.resolve(name)
+        } else {
+            self.snapshot.relation(schema, name)
+        }
+    }
+
     /// The existing relation `schema.name`, `schema` possibly empty; unknown ones are opaque.
     pub(super) fn find(&mut self, schema: &str, name: &str) -> Option<&'a Relation> {
         if self.stale {
             self.opaque("it follows a change of the catalogue in the same text");
         }
-        let relation = if schema.is_empty() {
-            self.snapshot.resolve(name)
-        } else {
-            self.snapshot.relation(schema, name)
-        };
+        let relation = self.known(schema, name);
         if relation.is_none() {
             let dot = if schema.is_empty() { "" } else { "." };
             self.opaque(format!("no relation {schema}{dot}{name} is known"));

@@ -28,6 +28,17 @@ pub(super) fn token_count(text: &str) -> usize {
     count
 }
 
+/// The byte at which each token begins, as [`token_count`] counts them.
+pub(super) fn starts(text: &str) -> Vec<usize> {
+    let mut found = Vec::new();
+    lex(text.as_bytes(), |token, range| {
+        if token != Token::Space {
+            found.push(range.start);
+        }
+    });
+    found
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Token {
     /// A constant or a comment.

@@ -27,6 +27,7 @@ mod builtins;
 mod classified;
 mod command;
 mod literals;
+mod mistake;
 mod parse;
 mod plain;
 mod query;
@@ -97,8 +98,17 @@ fn analyse_parsed(
     let mut limits = Vec::new();
     let mut uses = Vec::with_capacity(parsed.len());
     let mut stale = false;
+    let mut mistake = None;
     for (node, span) in parsed.statements() {
         let (statement, found) = analyse_statement(node, span.clone(), snapshot, stale);
+        // Whatever ran before it would be undone, unless a transaction ended there.
+        if mistake.is_none()
+            && !statements
+                .iter()
+                .any(|s: &Statement| s.controls_transaction)
+        {
+            mistake = found.missing.first().map(|missing| missing.mistake(text));
+        }
         stale |= found.changes_catalogue;
         let alone = parsed.len() == 1;
         let used = Use::of(node, &found, alone, snapshot, classified);
@@ -131,6 +141,7 @@ fn analyse_parsed(
         sensitive: sensitive(text, &uses),
         classified: uses,
         catalogue: version,
+        mistake,
     }
 }
 
@@ -227,5 +238,12 @@ fn unparsed(
         sensitive: sensitive(text, &uses),
         classified: uses,
         catalogue: version,
+        mistake: match failure {
+            ParseFailure::Syntax(message) => Some(mistake::of_syntax(text, message)),
+            ParseFailure::TooLong
+            | ParseFailure::ZeroByte
+            | ParseFailure::TooDeep
+            | ParseFailure::Internal => None,
+        },
     }
 }

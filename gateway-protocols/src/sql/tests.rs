@@ -18,6 +18,7 @@ use super::*;
 mod classified;
 mod depth;
 mod effects;
+mod mistakes;
 mod rewritten;
 mod table;
 

@@ -17,7 +17,8 @@ use gateway_core::{
     limits::Limits,
     mask::{Cell, Classified, ClassifiedColumn, MaskedCell, Transform},
     operation::{
-        Action, Analysis, ClassifiedUse, Effect, Inspection, Object, Shape, SqlFacts, Statement,
+        Action, Analysis, ClassifiedUse, Effect, Inspection, Mistake, Object, Shape, SqlFacts,
+        Statement,
     },
     target::{Durability, Masking, Mode, Target},
     time::{Mono, Now, Wall},
@@ -328,6 +329,11 @@ pub fn analysis(text: &str, classified: &Arc<Classified>) -> Analysed {
         classified: used,
         sensitive: Vec::new(),
         catalogue: CatalogueVersion(Digest::of(b"catalogue")),
+        mistake: lower.find("nowhere").map(|at| Mistake {
+            code: "42P01",
+            message: "relation \"nowhere\" does not exist".to_owned(),
+            position: u32::try_from(at + 1).ok(),
+        }),
         statements,
     };
     Analysed {

@@ -97,7 +97,7 @@ fn names_never_mean_more_to_the_gateway_than_to_the_server() {
             ]
             .concat(),
             3,
-            format!("1 Z(I) E(42501) Z(I) 2 {tea} Z(I)"),
+            format!("1 Z(I) E(42601) Z(I) 2 {tea} Z(I)"),
         ),
         (
             "a refused Parse defines nothing",

@@ -1,5 +1,7 @@
 //! Errors and notices: the same fields under two tags.
 
+use std::borrow::Cow;
+
 use bytes::{BufMut as _, BytesMut};
 use nom::number::complete::be_u8;
 
@@ -102,17 +104,20 @@ impl<'a> ReportFields<'a> {
             .map(|(_, text)| text)
     }
 
-    /// Appends the report under `tag` with `message` as its message and without any field that can
-    /// hold a value: severity, SQLSTATE, position and names out of the catalogue stay.
+    /// Appends the report under `tag` with each field as `told` has it, in the order sent; a field
+    /// for which it has nothing is left out.
     ///
     /// # Errors
-    /// [`EncodeError::InteriorNul`] for a zero byte in `message`; `out` is then as it was.
-    pub fn encode_scrubbed(
+    /// [`EncodeError::InteriorNul`] for a zero byte in what `told` has; `out` is then as it was.
+    pub fn encode_with<'t>(
         &self,
         tag: u8,
-        message: &str,
         out: &mut BytesMut,
-    ) -> Result<(), EncodeError> {
+        told: impl Fn(ReportField, &'a [u8]) -> Option<Cow<'t, str>>,
+    ) -> Result<(), EncodeError>
+    where
+        'a: 't,
+    {
         super::wire::framed(Some(tag), out, |out| {
             let mut rest = self.fields;
             while let Some((&code, after)) = rest.split_first() {
@@ -120,16 +125,11 @@ impl<'a> ReportFields<'a> {
                     break;
                 };
                 rest = next;
-                if matches!(
-                    code,
-                    b'S' | b'V' | b'C' | b'P' | b's' | b't' | b'c' | b'd' | b'n'
-                ) {
+                if let Some(told) = told(code.into(), text) {
                     out.put_u8(code);
-                    put_string(out, text)?;
+                    put_string(out, told.as_bytes())?;
                 }
             }
-            out.put_u8(b'M');
-            put_string(out, message.as_bytes())?;
             out.put_u8(0);
             Ok(())
         })

@@ -318,10 +318,7 @@ impl Relay {
                 let message = format!("prepared statement \"{name}\" does not exist");
                 let denial = Denial::new(Reason::Protocol, message);
                 turn.refuse(denial.clone());
-                let refusal = Refusal {
-                    denial,
-                    code: SqlState::INVALID_STATEMENT_NAME,
-                };
+                let refusal = Refusal::new(denial, SqlState::INVALID_STATEMENT_NAME);
                 self.reject_as(pending, refusal, turn);
                 return Ok(Step::Next);
             }
@@ -395,10 +392,7 @@ impl Relay {
             portal: name,
             operation,
         };
-        let refusal = Refusal {
-            denial,
-            code: SqlState::INVALID_CURSOR_NAME,
-        };
+        let refusal = Refusal::new(denial, SqlState::INVALID_CURSOR_NAME);
         self.reject_as(pending, refusal, turn);
     }
 
@@ -551,7 +545,8 @@ impl Relay {
                 self.release_analysed(pending, unit, operation, analysed, obligations, turn)
             }
             Ruling::Refused(denial) => {
-                self.reject(pending, denial, turn);
+                let refusal = words::refusal_of(denial, &analysed.analysis);
+                self.reject_as(pending, refusal, turn);
                 Step::Next
             }
             Ruling::Held { unit, .. }
@@ -619,6 +614,7 @@ impl Relay {
         let live = Live {
             operation: Some(operation.clone()),
             obligations,
+            sent: rewritten.clone(),
             ..Live::default()
         };
         if live.prepares() {

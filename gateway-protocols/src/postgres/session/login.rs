@@ -349,6 +349,7 @@ impl Login {
                             Severity::Fatal,
                             SqlState::INVALID_AUTHORIZATION,
                             &denial,
+                            None,
                         ));
                         turn.close(CloseReason::Refused);
                     }
@@ -683,7 +684,7 @@ impl Login {
 
     /// Refuses a session for a reason that the agent can mend.
     fn refuse(&mut self, turn: &mut Turn<'_, Bytes>, code: SqlState, denial: Denial) -> Result<()> {
-        turn.greet(words::refusal(Severity::Fatal, code, &denial));
+        turn.greet(words::refusal(Severity::Fatal, code, &denial, None));
         turn.refuse_session(denial);
         self.state = State::Ended;
         turn.close(CloseReason::Refused);

@@ -17,6 +17,7 @@ mod pending;
 mod pins;
 mod plan;
 mod relay;
+mod report;
 mod startup;
 mod target;
 mod words;

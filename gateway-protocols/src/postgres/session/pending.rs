@@ -83,6 +83,7 @@ pub(super) fn unknown_unit() -> SqlUnit {
             classified: ClassifiedUse::default(),
             sensitive: Vec::new(),
             catalogue: CatalogueVersion(Digest([0; 32])),
+            mistake: None,
         }),
         bindings: None,
         in_transaction: false,

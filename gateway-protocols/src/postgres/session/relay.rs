@@ -91,6 +91,8 @@ pub(super) enum InParts {
 pub(super) struct Live {
     pub(super) operation: Option<SqlUnit>,
     pub(super) obligations: Obligations,
+    /// What the target got in place of the text.
+    pub(super) sent: Option<Arc<str>>,
     pub(super) plan: Option<Plan>,
     pub(super) counters: Counters,
     pub(super) commands: Vec<CompletedCommand>,
@@ -422,7 +424,7 @@ impl Relay {
     /// the target does after an error, become the refusal's.
     pub(super) fn reject(&mut self, pending: Pending, denial: Denial, turn: &mut Turn<'_, Bytes>) {
         let code = words::code_of(denial.reason);
-        self.reject_as(pending, Refusal { denial, code }, turn);
+        self.reject_as(pending, Refusal::new(denial, code), turn);
     }
 
     pub(super) fn reject_as(

@@ -11,7 +11,7 @@ use super::{
     pins,
     plan::Plan,
     relay::{Relay, Result},
-    words,
+    report, words,
 };
 use crate::postgres::{
     frame::{self, Admission, Frame, peek_header},
@@ -20,7 +20,7 @@ use crate::postgres::{
         ParameterStatus, ReadyForQuery, ReportField, ReportFields, RowDescription, Severity,
         TransactionStatus, backend_length, tag::backend as tag,
     },
-    reply::Reply,
+    reply::{Refusal, Reply},
 };
 
 /// Rebuilt bytes that are delivered at the latest.
@@ -201,8 +201,8 @@ impl Relay {
                 if !self.withholds(&fields) {
                     return Ok(Delivery::Forward);
                 }
-                self.rebuilt
-                    .extend_from_slice(&words::scrubbed(tag, &fields));
+                let rebuilt = report::scrubbed(tag, &fields, self.told(self.front_unit()));
+                self.rebuilt.extend_from_slice(&rebuilt);
                 Ok(Delivery::Rebuilt)
             }
             _ => {
@@ -437,6 +437,10 @@ impl Relay {
             }
         }
         self.replies.mark_answered();
+        if self.status == TransactionStatus::Failed {
+            // Nothing else completes there than what ends it. The next ReadyForQuery tells more.
+            self.status = TransactionStatus::InTransaction;
+        }
         if self.copy_in.take().is_some() || live.copies_in() {
             self.replies.forget_stray_syncs();
         }
@@ -534,13 +538,14 @@ impl Relay {
         let live = self.front_live();
         let revealed = live.is_some_and(|live| !live.obligations.reveal.is_empty());
         live.is_some_and(super::relay::Live::is_guarded)
-            || (!self.classified.is_empty() && !revealed && comes_from_code(fields))
+            || (!self.classified.is_empty() && !revealed && report::comes_from_code(fields))
     }
 
     fn on_error(&mut self, fields: &ReportFields<'_>) -> Result<Delivery> {
         let code = fields.get(ReportField::Code).unwrap_or_default();
         let code = String::from_utf8_lossy(code).into_owned();
         let withheld = self.withholds(fields);
+        let about = self.front_unit();
         let fatal = is_fatal(fields);
         // The target says itself why the session ends.
         self.farewell_said |= fatal;
@@ -567,16 +572,38 @@ impl Relay {
         }
         self.copy_in = None;
         if let Some(refusal) = refusal {
-            let report = words::refusal(Severity::Error, refusal.code, &refusal.denial);
+            let report = if refusal.yields && self.status == TransactionStatus::Failed {
+                words::aborted()
+            } else {
+                let Refusal {
+                    denial,
+                    code,
+                    position,
+                    ..
+                } = refusal;
+                words::refusal(Severity::Error, code, &denial, position)
+            };
             self.rebuilt.extend_from_slice(&report);
             return Ok(Delivery::Rebuilt);
         }
         if withheld {
-            self.rebuilt
-                .extend_from_slice(&words::scrubbed(tag::ERROR_RESPONSE, fields));
+            let rebuilt = report::scrubbed(tag::ERROR_RESPONSE, fields, self.told(about));
+            self.rebuilt.extend_from_slice(&rebuilt);
             return Ok(Delivery::Rebuilt);
         }
         Ok(Delivery::Forward)
+    }
+
+    /// What a report about this unit may speak of.
+    fn told(&self, unit: Option<gateway_core::id::UnitId>) -> report::Told<'_> {
+        let live = unit.and_then(|unit| self.live.get(&unit));
+        report::Told {
+            text: live
+                .and_then(|live| live.operation.as_ref())
+                .map_or("", |sql| &sql.text),
+            sent: live.and_then(|live| live.sent.as_deref()),
+            classified: &self.classified,
+        }
     }
 
     /// The first outstanding message of the extended protocol failed; the target skips the rest.
@@ -602,17 +629,6 @@ fn is_fatal(fields: &ReportFields<'_>) -> bool {
         fields.get(ReportField::SeverityNonLocalized),
         Some(b"FATAL" | b"PANIC")
     )
-}
-
-/// Whether a report was made while a function ran: then it has a context (PostgreSQL 18, "Error and
-/// Notice Message Fields"). Contexts are translated, so what is known to be harmless is listed.
-fn comes_from_code(fields: &ReportFields<'_>) -> bool {
-    let harmless =
-        |context: &[u8]| context.starts_with(b"COPY ") || context.starts_with(b"JSON data, ");
-    fields.get(ReportField::InternalQuery).is_some()
-        || fields
-            .get(ReportField::Where)
-            .is_some_and(|context| !harmless(context))
 }
 
 /// Rows that a command changed; reading and moving change none.

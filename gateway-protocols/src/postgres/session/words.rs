@@ -3,15 +3,17 @@
 use bytes::{Bytes, BytesMut};
 use gateway_core::{
     decision::{Denial, Reason},
+    operation::Analysis,
     record::CloseReason,
 };
 
 use crate::postgres::{
     frame,
     message::{
-        Bind, Describe, EncodeError, Format, List, Message, Named, Parse, Query, Report,
-        ReportField, ReportFields, Severity, SqlState,
+        Bind, Describe, EncodeError, Format, List, Message, Named, Parse, Query, Report, Severity,
+        SqlState,
     },
+    reply::Refusal,
 };
 
 /// What stands in for refused text at the target: never parses, in any state of the session.
@@ -35,8 +37,37 @@ pub(super) fn code_of(reason: Reason) -> SqlState {
     }
 }
 
+/// How a refused text is answered: in the target's own words where it couldn't have run there.
+pub(super) fn refusal_of(denial: Denial, analysis: &Analysis) -> Refusal {
+    let code = code_of(denial.reason);
+    // SPEC: the grammar comes before the transaction's state, which comes before all else but
+    // for what ends it (PostgreSQL 15, `postgres.c`, `exec_simple_query`).
+    let ends = analysis.statements.iter().any(|s| s.controls_transaction);
+    let refusal = Refusal {
+        yields: !ends,
+        ..Refusal::new(denial, code)
+    };
+    let Some(mistake) = &analysis.mistake else {
+        return refusal;
+    };
+    let Some(code) = SqlState::new(mistake.code) else {
+        return refusal;
+    };
+    Refusal {
+        denial: Denial::new(refusal.denial.reason, mistake.message.clone()),
+        code,
+        position: mistake.position,
+        ..refusal
+    }
+}
+
 /// A refusal as an ErrorResponse.
-pub(super) fn refusal(severity: Severity, code: SqlState, denial: &Denial) -> Bytes {
+pub(super) fn refusal(
+    severity: Severity,
+    code: SqlState,
+    denial: &Denial,
+    position: Option<u32>,
+) -> Bytes {
     let rules: Vec<&str> = denial.rules.iter().map(|rule| rule.as_str()).collect();
     let rules = (!rules.is_empty()).then(|| format!("Decided by rule {}.", rules.join(", ")));
     let detail = match (&denial.detail, rules) {
@@ -47,12 +78,25 @@ pub(super) fn refusal(severity: Severity, code: SqlState, denial: &Denial) -> By
         (Some(detail), None) => Some(detail.clone()),
         (None, rules) => rules,
     };
-    report(
+    let report = Report {
         severity,
         code,
-        &denial.message,
-        detail.as_deref(),
-        denial.hint.as_deref(),
+        message: &denial.message,
+        detail: detail.as_deref(),
+        hint: denial.hint.as_deref(),
+        position,
+    };
+    cleaned(&report)
+}
+
+/// What the target says of anything in a transaction that has failed.
+pub(super) fn aborted() -> Bytes {
+    report(
+        Severity::Error,
+        SqlState::IN_FAILED_TRANSACTION,
+        "current transaction is aborted, commands ignored until end of transaction block",
+        None,
+        None,
     )
 }
 
@@ -104,52 +148,25 @@ pub(super) fn report(
     detail: Option<&str>,
     hint: Option<&str>,
 ) -> Bytes {
+    cleaned(&Report {
+        detail,
+        hint,
+        ..Report::new(severity, code, message)
+    })
+}
+
+fn cleaned(report: &Report<'_>) -> Bytes {
     // A zero byte would end the field early; agents' text may hold anything but that.
     let clean = |text: &str| text.replace('\0', "");
-    let (message, detail, hint) = (clean(message), detail.map(clean), hint.map(clean));
+    let message = clean(report.message);
+    let (detail, hint) = (report.detail.map(clean), report.hint.map(clean));
     let report = Report {
+        message: &message,
         detail: detail.as_deref(),
         hint: hint.as_deref(),
-        ..Report::new(severity, code, &message)
+        ..*report
     };
     encoded(|out| report.encode(out))
-}
-
-/// The server's report under `tag` with everything gone that could hold a value.
-pub(super) fn scrubbed(tag: u8, fields: &ReportFields<'_>) -> Bytes {
-    let code = fields
-        .get(ReportField::Code)
-        .and_then(|code| std::str::from_utf8(code).ok());
-    let message = format!(
-        "{} (the text is withheld: the statement is within reach of classified data)",
-        class_of(code.unwrap_or_default())
-    );
-    encoded(|out| fields.encode_scrubbed(tag, &message, out))
-}
-
-/// What an error of this SQLSTATE is about, in the manual's own words for the common ones.
-fn class_of(code: &str) -> &'static str {
-    match code {
-        "22P02" => "invalid text representation",
-        "22003" => "numeric value out of range",
-        "22007" | "22008" => "invalid date or time",
-        "22012" => "division by zero",
-        "23502" => "a not-null constraint is violated",
-        "23503" => "a foreign key constraint is violated",
-        "23505" => "a unique constraint is violated",
-        "23514" => "a check constraint is violated",
-        "25P02" => {
-            "current transaction is aborted, commands ignored until end of transaction block"
-        }
-        "40001" => "could not serialize access",
-        "40P01" => "deadlock detected",
-        "42501" => "permission denied",
-        "42601" => "syntax error",
-        "42703" => "a column does not exist",
-        "42P01" => "a relation does not exist",
-        "57014" => "canceling statement due to user request or timeout",
-        _ => "the target reported an error",
-    }
 }
 
 /// A Query of this text.

@@ -22,6 +22,7 @@ pub(in crate::postgres::session) fn analysed() -> Analysed {
         classified: ClassifiedUse::default(),
         sensitive: Vec::new(),
         catalogue: CatalogueVersion(Digest::of(b"")),
+        mistake: None,
     };
     Analysed {
         analysis: Arc::new(analysis),
