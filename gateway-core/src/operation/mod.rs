@@ -14,7 +14,7 @@ use crate::mask::Obligations;
 
 pub use api::{ApiFacts, ApiResource, ApiUnit};
 pub use command::{CommandFacts, CommandKind, CommandUnit};
-pub use rewrite::{Piece, Rewrite, Rewritten};
+pub use rewrite::{Output, Piece, Rewrite, Rewritten};
 pub use sql::{
     Analysis, Bindings, ClassifiedUse, Inspection, Mistake, Shape, SqlFacts, SqlStage, SqlUnit,
     Statement,

@@ -12,6 +12,18 @@ use crate::catalogue::ColumnId;
 pub struct Rewrite {
     pieces: Vec<Piece>,
     all_masked: Rewritten,
+    outputs: Vec<Option<Output>>,
+}
+
+/// What a column of the result is by the agent's own text: plainly a column of a relation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The column.
+    pub id: ColumnId,
+    /// Its type's object id (`pg_type.oid`); a domain's base type.
+    pub type_id: u32,
+    /// Its type's modifier (`pg_attribute.atttypmod`); `None` where that isn't known.
+    pub type_modifier: Option<i32>,
 }
 
 /// A piece of a [`Rewrite`], in order.
@@ -50,7 +62,26 @@ impl Rewrite {
     #[must_use]
     pub fn new(pieces: Vec<Piece>) -> Self {
         let all_masked = render(&pieces, |_| true);
-        Self { pieces, all_masked }
+        Self {
+            pieces,
+            all_masked,
+            outputs: Vec::new(),
+        }
+    }
+
+    /// Adds what the columns of the result are by the agent's own text, in order; `None` for those
+    /// that are computed.
+    #[must_use]
+    pub fn with_outputs(mut self, outputs: Vec<Option<Output>>) -> Self {
+        self.outputs = outputs;
+        self
+    }
+
+    /// What the columns of the result are by the agent's own text. Empty where that isn't known. To
+    /// be told, not to be relied upon.
+    #[must_use]
+    pub fn outputs(&self) -> &[Option<Output>] {
+        &self.outputs
     }
 
     /// The text in which the columns for which `masks` says so are masked.

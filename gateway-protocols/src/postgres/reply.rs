@@ -61,8 +61,8 @@ pub enum Reply {
     Parse(Bytes, Arc<Statement>),
     /// BindComplete makes the portal.
     Bind(Bytes, Portal),
-    /// ParameterDescription, then RowDescription or NoData.
-    DescribeStatement,
+    /// ParameterDescription, then RowDescription or NoData for the statement.
+    DescribeStatement(Bytes),
     /// RowDescription or NoData for the portal.
     DescribePortal(Bytes),
     /// As above, asked by the gateway: the answer isn't the agent's.

@@ -6,14 +6,14 @@ use std::{ops::Range, sync::Arc};
 use gateway_core::{
     catalogue::{ColumnId, Snapshot},
     mask::{Classified, ClassifiedColumn},
-    operation::{ClassifiedUse, Piece, Rewrite, Shape},
+    operation::{ClassifiedUse, Output, Piece, Rewrite, Shape},
 };
 use pg_query::{Node, NodeRef};
 
 use super::{
     analyser::Findings,
     literals::literals,
-    node_ref,
+    node_ref, outputs,
     plain::{self, Obstacle},
     rewrite::rewrite,
 };
@@ -29,8 +29,8 @@ enum How {
     Untouched,
     /// Its result is plain columns.
     Plain(Vec<ColumnId>),
-    /// It is masked at its sources.
-    Rewritten(Vec<Piece>),
+    /// It is masked at its sources; what its result's columns were.
+    Rewritten(Vec<Piece>, Vec<Option<Output>>),
     /// It can't be masked.
     Beyond {
         construct: String,
@@ -82,7 +82,7 @@ impl Use {
         let how = match (how, node) {
             (Some(outputs), _) => How::Plain(outputs),
             (None, Some(node)) => match rewrite(node, snapshot, classified) {
-                Ok(pieces) => How::Rewritten(pieces),
+                Ok(pieces) => How::Rewritten(pieces, outputs::outputs(node, snapshot)),
                 Err(obstacle) => beyond(obstacle, &columns),
             },
             (None, None) => beyond(
@@ -124,14 +124,22 @@ pub(super) fn together(text: &str, uses: Vec<(Range<usize>, Use)>) -> Classified
     if columns.is_empty() {
         return ClassifiedUse::default();
     }
+    let alone = uses.len() == 1;
     let mut pieces = Vec::new();
+    let mut outputs = Vec::new();
     for (span, used) in uses {
         if !pieces.is_empty() {
             pieces.push(fixed("; "));
         }
         match used.how {
             How::Untouched => pieces.push(fixed(text.get(span).unwrap_or_default())),
-            How::Rewritten(rewritten) => pieces.extend(rewritten),
+            How::Rewritten(rewritten, shown) => {
+                pieces.extend(rewritten);
+                // Which of several results a description is of isn't told.
+                if alone {
+                    outputs = shown;
+                }
+            }
             // It is the text's only statement.
             How::Plain(outputs) => {
                 return ClassifiedUse {
@@ -157,7 +165,7 @@ pub(super) fn together(text: &str, uses: Vec<(Range<usize>, Use)>) -> Classified
     }
     ClassifiedUse {
         columns,
-        shape: Shape::Rewritten(Arc::new(Rewrite::new(pieces))),
+        shape: Shape::Rewritten(Arc::new(Rewrite::new(pieces).with_outputs(outputs))),
     }
 }
 

@@ -28,6 +28,7 @@ mod classified;
 mod command;
 mod literals;
 mod mistake;
+mod outputs;
 mod parse;
 mod plain;
 mod query;

@@ -19,6 +19,7 @@ mod classified;
 mod depth;
 mod effects;
 mod mistakes;
+mod outputs;
 mod rewritten;
 mod table;
 

@@ -127,7 +127,7 @@ fn names_never_mean_more_to_the_gateway_than_to_the_server() {
             ]
             .concat(),
             2,
-            format!("E(42501) Z(I) 2 {both} Z(I)"),
+            format!("E(42601) Z(I) 2 {both} Z(I)"),
         ),
         (
             "a failed Bind's portal can't be executed",

@@ -7,7 +7,7 @@ use super::{
     arena::{Arena, OWNER, Side, Target},
     forms::Forms,
     rows::{self, Row},
-    talk::{Form, SILENCE, columns, is_idle, is_over, is_refused, is_script, say},
+    talk::{Form, SILENCE, is_idle, is_over, is_refused, is_script, say},
     text,
 };
 use crate::support::{
@@ -153,12 +153,6 @@ fn difference(forms: &Forms, expected: &[Reply], heard: &[Reply]) -> Option<Stri
         ));
     }
     for (one, other) in expected.iter().zip(&heard) {
-        let columns = |body: &[u8]| -> Vec<String> {
-            columns(body)
-                .into_iter()
-                .map(|column| column.name)
-                .collect()
-        };
         let same = match (one.tag, other.tag) {
             ('D', 'D') => one
                 .cells()
@@ -173,8 +167,6 @@ fn difference(forms: &Forms, expected: &[Reply], heard: &[Reply]) -> Option<Stri
                 forms.find(&one.body).is_some()
                     || named(one.body.clone()) == named(other.body.clone())
             }
-            // A column that is masked at its source is no longer the table's own.
-            ('T', 'T') => columns(&one.body) == columns(&other.body),
             // What a message says near classified columns is shortened, but it says something.
             ('E', 'E') => {
                 b"CPstcdn"

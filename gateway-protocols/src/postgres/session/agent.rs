@@ -442,7 +442,7 @@ impl Relay {
         turn: &mut Turn<'_, Bytes>,
     ) -> Step {
         let reply = match describe.0 {
-            Named::Statement(_) => Reply::DescribeStatement,
+            Named::Statement(name) => Reply::DescribeStatement(frames.slice_ref(known_as(name))),
             Named::Portal(name) => {
                 let name = known_as(name);
                 self.mark_described(name);

@@ -13,6 +13,7 @@ mod agent;
 mod cache;
 mod login;
 mod names;
+mod origins;
 mod pending;
 mod pins;
 mod plan;

@@ -145,8 +145,12 @@ impl Names {
         }
     }
 
-    pub(super) fn confirmed_portal(&mut self, name: &[u8]) -> Option<&mut Portal> {
-        self.portals.get_mut(name)
+    pub(super) fn confirmed_statement(&self, name: &[u8]) -> Option<&Arc<Statement>> {
+        self.statements.get(name)
+    }
+
+    pub(super) fn confirmed_portal(&self, name: &[u8]) -> Option<&Portal> {
+        self.portals.get(name)
     }
 
     pub(super) fn define_statement(&mut self, name: Bytes, statement: Arc<Statement>) {

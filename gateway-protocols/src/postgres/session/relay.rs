@@ -218,6 +218,13 @@ impl Relay {
             Event::Stale => {
                 self.epoch += 1;
                 self.cache.clear();
+                // What was asked before may be answered by what holds no longer.
+                match self.waiting.take() {
+                    Some(Waiting::Analysis(_, pending)) => {
+                        self.waiting = Some(self.ask(pending, turn));
+                    }
+                    waiting => self.waiting = waiting,
+                }
                 Ok(())
             }
             Event::Eof(Side::Agent) => {

@@ -3,12 +3,13 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use gateway_core::{
+    operation::{Rewrite, Shape},
     record::{CompletedCommand, Outcome, STATEMENTS_LISTED_MAX},
     wire::{Side, Turn, WireError},
 };
 
 use super::{
-    pins,
+    origins, pins,
     plan::Plan,
     relay::{Relay, Result},
     report, words,
@@ -185,6 +186,7 @@ impl Relay {
             tag::DATA_ROW => self
                 .front_live()
                 .is_some_and(|live| live.plan.as_ref().is_some_and(|plan| !plan.is_clear())),
+            tag::ROW_DESCRIPTION => self.masked_next().is_some(),
             tag::ERROR_RESPONSE => true,
             tag::NOTICE_RESPONSE | tag::NOTIFICATION_RESPONSE => !self.classified.is_empty(),
             _ => false,
@@ -195,6 +197,7 @@ impl Relay {
     fn on_rebuildable(&mut self, tag: u8, body: &[u8]) -> Result<Delivery> {
         match tag {
             tag::DATA_ROW => self.on_masked_row(body),
+            tag::ROW_DESCRIPTION => self.on_row_description(body),
             tag::ERROR_RESPONSE => self.on_error(&ErrorResponse::parse(body).map_err(malformed)?.0),
             tag::NOTICE_RESPONSE => {
                 let fields = NoticeResponse::parse(body).map_err(malformed)?.0;
@@ -255,7 +258,7 @@ impl Relay {
             tag::CLOSE_COMPLETE => self.on_closed()?,
             tag::NO_DATA => return self.on_no_data(),
             tag::PARAMETER_DESCRIPTION => {
-                self.front_is(|reply| matches!(reply, Reply::DescribeStatement), tag)?
+                self.front_is(|reply| matches!(reply, Reply::DescribeStatement(_)), tag)?
             }
             tag::COPY_IN_RESPONSE => self.on_copy_in()?,
             tag::COPY_OUT_RESPONSE => self.on_copy_out()?,
@@ -318,12 +321,13 @@ impl Relay {
     }
 
     fn on_row_description(&mut self, body: &[u8]) -> Result<Delivery> {
+        let restored = self.restored(body)?;
         let Some(expected) = self.replies.front() else {
             return Err(unexpected(tag::ROW_DESCRIPTION));
         };
         let (unit, pops, ours) = match &expected.reply {
             Reply::Query => (expected.unit, false, false),
-            Reply::DescribeStatement => (None, true, false),
+            Reply::DescribeStatement(_) => (None, true, false),
             Reply::DescribePortal(portal) => {
                 let portal = portal.clone();
                 (
@@ -346,7 +350,7 @@ impl Relay {
                 .operation
                 .as_ref()
                 .map(|sql| &sql.analysis.classified.shape);
-            let untouched = gateway_core::operation::Shape::Untouched;
+            let untouched = Shape::Untouched;
             let shape = shape.unwrap_or(&untouched);
             let plan = Plan::new(&description, &live.obligations, &self.classified, shape)?;
             live.plan = Some(plan);
@@ -354,17 +358,61 @@ impl Relay {
         if pops {
             self.replies.pop();
         }
-        Ok(if ours {
-            Delivery::Keep
-        } else {
-            Delivery::Forward
+        Ok(match restored {
+            _ if ours => Delivery::Keep,
+            // Only now: what was checked is what the target said.
+            Some(description) => {
+                self.rebuilt.extend_from_slice(&description);
+                Delivery::Rebuilt
+            }
+            None => Delivery::Forward,
         })
+    }
+
+    /// What was masked at its sources among what the description that comes next may be of.
+    fn masked_next(&self) -> Option<&Rewrite> {
+        let expected = self.replies.front()?;
+        let analysis = match &expected.reply {
+            Reply::Query => {
+                let live = self.front_live().filter(|live| live.sent.is_some())?;
+                &live.operation.as_ref()?.analysis
+            }
+            Reply::DescribeStatement(name) => {
+                let statement = self.names.confirmed_statement(name)?;
+                statement.rewritten.as_ref()?;
+                &statement.analysed.analysis
+            }
+            Reply::DescribePortal(name) => {
+                let portal = self.names.confirmed_portal(name)?;
+                portal.rewritten.as_ref()?;
+                &portal.operation.analysis
+            }
+            _ => return None,
+        };
+        match &analysis.classified.shape {
+            Shape::Rewritten(rewrite) => Some(rewrite),
+            Shape::Untouched | Shape::Plain { .. } | Shape::Beyond { .. } => None,
+        }
+    }
+
+    /// The description with the origins that masks at the source took away; `None` where there are
+    /// none to restore.
+    fn restored(&self, body: &[u8]) -> Result<Option<Bytes>> {
+        let Some(rewrite) = self.masked_next() else {
+            return Ok(None);
+        };
+        let description = RowDescription::parse(body).map_err(malformed)?;
+        Ok(origins::restored(
+            &description,
+            rewrite.outputs(),
+            &self.classified,
+        ))
     }
 
     fn on_no_data(&mut self) -> Result<Delivery> {
         match self.replies.pop().map(|expected| expected.reply) {
             Some(Reply::ProbePortal(_)) => Ok(Delivery::Keep),
-            Some(Reply::DescribeStatement | Reply::DescribePortal(_)) => Ok(Delivery::Forward),
+            Some(Reply::DescribeStatement(_) | Reply::DescribePortal(_)) => Ok(Delivery::Forward),
             Some(_) | None => Err(unexpected(tag::NO_DATA)),
         }
     }

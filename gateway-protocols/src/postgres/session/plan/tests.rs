@@ -51,7 +51,7 @@ fn id(number: i16) -> ColumnId {
     }
 }
 
-fn email() -> ClassifiedColumn {
+pub(in crate::postgres::session) fn email() -> ClassifiedColumn {
     ClassifiedColumn {
         id: id(2),
         name: ["public".into(), "customers".into(), "email".into()],
