@@ -39,22 +39,26 @@ pub(crate) enum LoadError {
 
 /// Reads everything in one read-only transaction, so that all of it is of the same moment. Where
 /// the target withholds classified values by itself, the role's rights as well; what the masking
-/// views are made of is then no derivation.
+/// views are made of is then no derivation. With the catalogue's fingerprint.
 ///
 /// # Errors
 /// [`LoadError`] when a query fails or its answer is not as it should be.
 pub(crate) async fn load(
     client: &mut Client,
     masking: Masking,
-) -> Result<(Snapshot, Option<Rights>), LoadError> {
+) -> Result<(Snapshot, Option<Rights>, String), LoadError> {
     let opened = Opened::begin(client).await?;
     let rights = match masking {
         Masking::Shared => None,
         Masking::Guaranteed => Some(opened.rights().await?),
     };
     let snapshot = opened.snapshot(rights.as_ref()).await?;
+    let fingerprint = opened
+        .transaction
+        .query_one(queries::FINGERPRINT, &[])
+        .await?;
     opened.transaction.commit().await?;
-    Ok((snapshot, rights))
+    Ok((snapshot, rights, get(&fingerprint, "fingerprint")?))
 }
 
 /// Reads what [`load`] does for a target that withholds classified values by itself, and what the

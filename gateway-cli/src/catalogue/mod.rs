@@ -5,6 +5,7 @@ mod derive;
 mod load;
 mod queries;
 mod rights;
+mod watch;
 
 pub(crate) use connect::{ConnectError, Connector};
 pub(crate) use load::{LoadError, load, load_for_script};
@@ -22,6 +23,8 @@ use gateway_core::{
     target::Masking,
 };
 
+use watch::Watch;
+
 /// A snapshot and its identity.
 #[derive(Debug)]
 pub(crate) struct Loaded {
@@ -31,6 +34,8 @@ pub(crate) struct Loaded {
     pub(crate) rights: Option<Rights>,
     /// Identity of both.
     pub(crate) version: CatalogueVersion,
+    /// What [`queries::FINGERPRINT`] said at the same moment; empty for one that was saved.
+    fingerprint: String,
     at: Instant,
     /// How long it may be used.
     age_max: Duration,
@@ -42,12 +47,15 @@ impl Loaded {
     /// # Errors
     /// Only if it can't be serialised, which no snapshot is.
     pub(crate) fn of(snapshot: Snapshot) -> Result<Self, serde_json::Error> {
-        Self::new(snapshot, None, Instant::now(), Catalogues::AGE_MAX)
+        Self::new(
+            (snapshot, None, String::new()),
+            Instant::now(),
+            Catalogues::AGE_MAX,
+        )
     }
 
     fn new(
-        snapshot: Snapshot,
-        rights: Option<Rights>,
+        (snapshot, rights, fingerprint): (Snapshot, Option<Rights>, String),
         at: Instant,
         age_max: Duration,
     ) -> Result<Self, serde_json::Error> {
@@ -61,6 +69,7 @@ impl Loaded {
             snapshot,
             rights,
             version,
+            fingerprint,
             at,
             age_max,
         })
@@ -82,6 +91,7 @@ pub(crate) struct Catalogues {
 struct Slot {
     used: Instant,
     loaded: Arc<tokio::sync::Mutex<Option<Arc<Loaded>>>>,
+    watch: Arc<tokio::sync::Mutex<Watch>>,
 }
 
 impl Catalogues {
@@ -158,8 +168,39 @@ impl Catalogues {
         self.databases.lock().remove(database);
     }
 
-    async fn at_most(&self, database: &str, age: Duration) -> Result<Arc<Loaded>, LoadError> {
+    /// Looks whether the catalogue of `database` is still the one that its snapshot is of. If not, the
+    /// snapshot is forgotten. Cheap: to be asked many times a second; it pauses by itself where a look
+    /// takes the target long.
+    ///
+    /// # Errors
+    /// [`LoadError`] when the database can't be looked at within five seconds.
+    pub(crate) async fn look(&self, database: &str) -> Result<(), LoadError> {
         let slot = self.slot(database);
+        let Some(known) = slot.loaded.lock().await.clone() else {
+            return Ok(());
+        };
+        let mut watch = slot.watch.lock().await;
+        let fingerprint = &known.fingerprint;
+        if watch
+            .differs(&self.connector, database, fingerprint)
+            .await?
+        {
+            let mut loaded = slot.loaded.lock().await;
+            loaded.take_if(|loaded| Arc::ptr_eq(loaded, &known));
+        }
+        Ok(())
+    }
+
+    /// Gives back the connection that [`Self::look`] keeps.
+    pub(crate) async fn rest(&self, database: &str) {
+        let slot = self.databases.lock().get(database).cloned();
+        if let Some(slot) = slot {
+            slot.watch.lock().await.forget();
+        }
+    }
+
+    async fn at_most(&self, database: &str, age: Duration) -> Result<Arc<Loaded>, LoadError> {
+        let slot = self.slot(database).loaded;
         let mut loaded = slot.lock().await;
         if let Some(loaded) = loaded
             .as_ref()
@@ -168,25 +209,25 @@ impl Catalogues {
             return Ok(Arc::clone(loaded));
         }
         let at = Instant::now();
-        let (snapshot, rights) = tokio::time::timeout(Self::LOAD_TIME_MAX, async {
+        let read = tokio::time::timeout(Self::LOAD_TIME_MAX, async {
             let mut connection = self.connector.connect(database).await?;
             load(&mut connection.client, self.masking).await
         })
         .await
         .map_err(|_| LoadError::Timeout)??;
         let age_max = (at.elapsed() * Self::LOAD_SHARE).clamp(Self::AGE_MAX, Self::SLOW_AGE_MAX);
-        let fresh = Loaded::new(snapshot, rights, at, age_max)
-            .map_err(|e| LoadError::Content(e.to_string()))?;
+        let fresh =
+            Loaded::new(read, at, age_max).map_err(|e| LoadError::Content(e.to_string()))?;
         let fresh = Arc::new(fresh);
         *loaded = Some(Arc::clone(&fresh));
         Ok(fresh)
     }
 
-    fn slot(&self, database: &str) -> Arc<tokio::sync::Mutex<Option<Arc<Loaded>>>> {
+    fn slot(&self, database: &str) -> Slot {
         let mut databases = self.databases.lock();
         if let Some(slot) = databases.get_mut(database) {
             slot.used = Instant::now();
-            return Arc::clone(&slot.loaded);
+            return slot.clone();
         }
         if databases.len() >= Self::DATABASES_MAX {
             let oldest = databases.iter().min_by_key(|(_, slot)| slot.used);
@@ -197,8 +238,9 @@ impl Catalogues {
         let slot = Slot {
             used: Instant::now(),
             loaded: Arc::default(),
+            watch: Arc::default(),
         };
         databases.insert(database.to_owned(), slot.clone());
-        slot.loaded
+        slot
     }
 }

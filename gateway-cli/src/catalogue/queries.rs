@@ -11,6 +11,35 @@ SELECT pg_catalog.current_database()::pg_catalog.text AS database,
 /// Pins the names of everything after it, until the transaction ends.
 pub(super) const PIN: &str = "SELECT pg_catalog.set_config('search_path', 'pg_catalog', true)";
 
+/// The same for the whole session.
+pub(super) const PIN_SESSION: &str =
+    "SELECT pg_catalog.set_config('search_path', 'pg_catalog', false)";
+
+/// Which transactions have ended: while this is the same, nothing was committed.
+pub(super) const COMMITTED: &str = "SELECT pg_current_snapshot()::text AS committed";
+
+/// Two of these differ if anything was committed in between that changes what names mean, or what
+/// derives from what. Rows of the server's own aren't looked at, nor what one session has for itself;
+/// ANALYZE, VACUUM and statistics change none of them.
+pub(super) const FINGERPRINT: &str = "\
+SELECT concat_ws(':', count(*), sum(hashint8extended(changed::text::bigint, id::bigint))) AS fingerprint FROM (
+    SELECT oid AS id, xmin AS changed FROM pg_class
+    WHERE oid >= 16384 AND relpersistence <> 't' AND relkind <> 't'
+    UNION ALL SELECT a.attrelid, a.xmin FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+    WHERE a.attrelid >= 16384 AND a.attnum > 0 AND c.relpersistence <> 't' AND c.relkind <> 't'
+    UNION ALL SELECT inhrelid, xmin FROM pg_inherits
+    UNION ALL SELECT oid, xmin FROM pg_namespace
+    UNION ALL SELECT oid, xmin FROM pg_rewrite WHERE oid >= 16384
+    UNION ALL SELECT oid, xmin FROM pg_attrdef
+    UNION ALL SELECT oid, xmin FROM pg_constraint WHERE oid >= 16384
+    UNION ALL SELECT oid, xmin FROM pg_trigger
+    UNION ALL SELECT oid, xmin FROM pg_policy
+    UNION ALL SELECT oid, xmin FROM pg_proc WHERE oid >= 16384
+    UNION ALL SELECT oid, xmin FROM pg_operator WHERE oid >= 16384
+    UNION ALL SELECT oid, xmin FROM pg_cast WHERE oid >= 16384
+    UNION ALL SELECT oid, xmin FROM pg_type WHERE oid >= 16384 AND typtype <> 'c' AND typelem = 0
+) AS objects";
+
 /// The role's own powers, and the roles it is a member of that read files, run programs, or see
 /// or end other sessions (PostgreSQL 15, section 22.5 \"Predefined Roles\").
 pub(super) const ROLE: &str = "\

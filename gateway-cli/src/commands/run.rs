@@ -1,15 +1,20 @@
 //! `gateway run`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use clap::{Args, ValueEnum};
-use gateway_core::{drive::Command, id::Digest, record::CloseReason};
+use gateway_core::{
+    catalogue::CatalogueVersion,
+    drive::Command,
+    id::{Digest, TargetName},
+    record::CloseReason,
+};
 use serde::Serialize;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -26,12 +31,15 @@ use crate::{
     gateway::{Gateway, Reloaded},
     listen,
     postgres::ResolveError,
+    sessions::Live,
 };
 
 /// How often the policy folder is looked at.
 const POLICY_POLL: Duration = Duration::from_secs(2);
 /// How often the catalogues that sessions use are looked at.
-const CATALOGUE_POLL: Duration = Duration::from_secs(2);
+const CATALOGUE_POLL: Duration = Duration::from_millis(100);
+/// How long one that can't be looked at is left alone.
+const CATALOGUE_PAUSE: Duration = Duration::from_secs(2);
 
 /// Serve.
 #[derive(Debug, Args)]
@@ -272,55 +280,80 @@ async fn watch_policy(gateway: Arc<Gateway>) {
     }
 }
 
+/// Target and database of sessions.
+type Route = (TargetName, String);
+
 /// Finds out about changes of catalogues that didn't come through this gateway.
 async fn watch_catalogues(gateway: Arc<Gateway>) {
     let mut ticks = interval(CATALOGUE_POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut known = BTreeMap::new();
+    let mut known: BTreeMap<Route, CatalogueVersion> = BTreeMap::new();
+    let mut paused: BTreeMap<Route, Instant> = BTreeMap::new();
     loop {
         ticks.tick().await;
         let live = gateway.sessions.list();
-        let used: BTreeMap<_, _> = live
+        let used: BTreeSet<_> = live
             .into_iter()
             .filter_map(|(_, live)| live.route)
-            .map(|route| (route, ()))
             .collect();
-        known.retain(|route, _| used.contains_key(route));
-        for (target, database) in used.into_keys() {
-            let service = gateway.targets.get(&target);
-            let Some(service) = service.and_then(|service| service.postgres()) else {
+        for (target, database) in known.keys().filter(|route| !used.contains(route)) {
+            let service = gateway.targets.get(target);
+            if let Some(service) = service.and_then(|service| service.postgres()) {
+                service.catalogues().rest(database).await;
+            }
+        }
+        known.retain(|route, _| used.contains(route));
+        paused.retain(|_, until| Instant::now() < *until);
+        // Together: one that doesn't answer must not keep the others waiting.
+        let looks = used
+            .into_iter()
+            .filter(|route| !paused.contains_key(route))
+            .map(|route| look_at_catalogue(&gateway, route));
+        for (route, version) in futures_util::future::join_all(looks).await {
+            let Some(version) = version else {
+                paused.insert(route, Instant::now() + CATALOGUE_PAUSE);
                 continue;
             };
-            let version = match service.resolve(&gateway.policy, &database).await {
-                Ok(resolved) => resolved.loaded.version,
-                Err(error) => {
-                    tracing::warn!(%target, database, %error, "a catalogue can't be refreshed");
-                    if matches!(error, ResolveError::Unproven(_)) {
-                        // What the sessions may do was allowed because of a proof that is gone.
-                        let concerned = (target, database);
-                        let command = || Command::Close(CloseReason::Incident);
-                        let sessions = &gateway.sessions;
-                        sessions
-                            .tell(|live| live.route.as_ref() == Some(&concerned), command)
-                            .await;
-                    }
-                    continue;
-                }
-            };
-            let before = known.insert((target.clone(), database.clone()), version);
             // The first look tells as well: a session may have begun with what was there before it.
-            if before != Some(version) {
-                let concerned = (target, database);
-                gateway
-                    .sessions
-                    .tell(
-                        |live| live.route.as_ref() == Some(&concerned),
-                        || Command::CatalogueChanged,
-                    )
-                    .await;
+            if known.insert(route.clone(), version) != Some(version) {
+                let concerned = |live: &Live| live.route.as_ref() == Some(&route);
+                let command = || Command::CatalogueChanged;
+                gateway.sessions.tell(concerned, command).await;
             }
         }
     }
+}
+
+/// The version of a catalogue, as it is now where anything in it is classified. Its sessions are
+/// closed where it isn't proven any more that the target withholds what is classified.
+async fn look_at_catalogue(gateway: &Gateway, route: Route) -> (Route, Option<CatalogueVersion>) {
+    let (target, database) = &route;
+    let service = gateway.targets.get(target);
+    let Some(service) = service.and_then(|service| service.postgres()) else {
+        return (route, None);
+    };
+    let resolved = async {
+        let resolved = service.resolve(&gateway.policy, database).await?;
+        if resolved.classified.is_empty() {
+            return Ok(resolved);
+        }
+        service.catalogues().look(database).await?;
+        service.resolve(&gateway.policy, database).await
+    };
+    let version = match resolved.await {
+        Ok(resolved) => Some(resolved.loaded.version),
+        Err(error) => {
+            tracing::warn!(%target, database, %error, "a catalogue can't be refreshed");
+            if matches!(error, ResolveError::Unproven(_)) {
+                // What the sessions may do was allowed because of a proof that is gone.
+                let command = || Command::Close(CloseReason::Incident);
+                let concerned = |live: &Live| live.route.as_ref() == Some(&route);
+                gateway.sessions.tell(concerned, command).await;
+            }
+            None
+        }
+    };
+    (route, version)
 }
 
 /// The log is closed last, when nobody else has a hold on it.
