@@ -234,8 +234,7 @@ impl InProcess {
                 nonce: "not used with a token".to_owned(),
                 direct_tls: false,
             })),
-            Question::CancelKey { length } => Answer::CancelKey {
-                process: 1,
+            Question::CancelKey { length, .. } => Answer::CancelKey {
                 key: vec![7; length],
             },
             _ => Answer::Unanswered,

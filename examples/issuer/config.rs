@@ -38,6 +38,29 @@ pub(crate) struct Resource {
     /// Delegated permissions, such as `gateway.access`.
     #[serde(default)]
     pub(crate) scopes: Vec<String>,
+    /// `requestedAccessTokenVersion` of the manifest.
+    #[serde(default)]
+    pub(crate) version: Version,
+}
+
+/// The format of access tokens.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub(crate) enum Version {
+    #[serde(rename = "1.0")]
+    V1,
+    #[default]
+    #[serde(rename = "2.0")]
+    V2,
+}
+
+impl Version {
+    /// The issuer that tokens of `tenant` name.
+    pub(crate) fn issuer(self, authority: &str, tenant: impl std::fmt::Display) -> String {
+        match self {
+            Self::V1 => format!("{authority}/{tenant}/"),
+            Self::V2 => format!("{authority}/{tenant}/v2.0"),
+        }
+    }
 }
 
 /// An application with its service principal. Without secret and assertion it is a public client.

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    config::{App, Tenant},
+    config::{App, Tenant, Version},
     keys::Signature,
     state::{DeviceCode, DeviceState, Fault, Issuer, now_s},
     tokens::{Common, random_text},
@@ -27,9 +27,20 @@ pub(crate) fn routes() -> Router<Arc<Issuer>> {
     Router::new()
         .route(
             "/{tenant}/v2.0/.well-known/openid-configuration",
-            get(discovery),
+            get(|issuer, tenant| discovery(issuer, tenant, Version::V2)),
         )
-        .route("/{tenant}/discovery/v2.0/keys", get(keys))
+        .route(
+            "/{tenant}/discovery/v2.0/keys",
+            get(|issuer, tenant| keys(issuer, tenant, Version::V2)),
+        )
+        .route(
+            "/{tenant}/.well-known/openid-configuration",
+            get(|issuer, tenant| discovery(issuer, tenant, Version::V1)),
+        )
+        .route(
+            "/{tenant}/discovery/keys",
+            get(|issuer, tenant| keys(issuer, tenant, Version::V1)),
+        )
         .route("/{tenant}/oauth2/v2.0/token", post(token))
         .route("/{tenant}/oauth2/v2.0/devicecode", post(device_code))
 }
@@ -103,6 +114,7 @@ const BAD_ASSERTION: Refusal = Refusal::new(
 async fn discovery(
     State(issuer): State<Arc<Issuer>>,
     Path(tenant): Path<String>,
+    version: Version,
 ) -> Result<Json<Value>, Refusal> {
     let tenant = issuer.directory.tenant(&tenant).ok_or(NO_TENANT)?;
     let fault = issuer.with(|live| {
@@ -117,9 +129,13 @@ async fn discovery(
         Fault::None | Fault::HugeKeys => (authority.as_str(), authority.as_str()),
     };
     let id = tenant.id;
+    let keys = match version {
+        Version::V1 => "discovery/keys",
+        Version::V2 => "discovery/v2.0/keys",
+    };
     Ok(Json(json!({
-        "issuer": format!("{issuer_host}/{id}/v2.0"),
-        "jwks_uri": format!("{keys_host}/{id}/discovery/v2.0/keys"),
+        "issuer": version.issuer(issuer_host, id),
+        "jwks_uri": format!("{keys_host}/{id}/{keys}"),
         "token_endpoint": format!("{authority}/{id}/oauth2/v2.0/token"),
         "device_authorization_endpoint": format!("{authority}/{id}/oauth2/v2.0/devicecode"),
         "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt"],
@@ -132,9 +148,10 @@ async fn discovery(
 async fn keys(
     State(issuer): State<Arc<Issuer>>,
     Path(tenant): Path<String>,
+    version: Version,
 ) -> Result<Json<Value>, Refusal> {
     issuer.directory.tenant(&tenant).ok_or(NO_TENANT)?;
-    let template = format!("{}/{{tenantid}}/v2.0", issuer.authority);
+    let template = version.issuer(&issuer.authority, "{tenantid}");
     let (fault, keys) = issuer.with(|live| {
         live.requests.keys += 1;
         let keys: Result<Vec<Value>, _> = live.keys.iter().map(|key| key.jwk(&template)).collect();

@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `GET /{tenant}/v2.0/.well-known/openid-configuration` | discovery |
 //! | `GET /{tenant}/discovery/v2.0/keys` | keys, each with its `issuer` |
+//! | both without `v2.0` | the same for v1.0 tokens |
 //! | `POST /{tenant}/oauth2/v2.0/token` | `client_credentials` by secret or assertion; `device_code` |
 //! | `POST /{tenant}/oauth2/v2.0/devicecode` | starts a device code sign-in |
 //! | `GET\|POST /dev/approve?user_code=..&user=..` | plays the person; without `user` declines |

@@ -1,4 +1,4 @@
-//! The claims of Entra's v2.0 access tokens.
+//! The claims of Entra's access tokens.
 
 use aws_lc_rs::{digest, rand};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     BoxError,
-    config::{App, Resource, Tenant, User},
+    config::{App, Resource, Tenant, User, Version},
 };
 
 /// What every token of one request has in common.
@@ -56,18 +56,38 @@ impl Common<'_> {
     }
 
     fn claims(&self, client_auth: &str) -> Result<Value, BoxError> {
-        Ok(json!({
-            "ver": "2.0",
-            "iss": format!("{}/{}/v2.0", self.authority, self.tenant.id),
-            "aud": self.resource.client_id,
-            "tid": self.tenant.id,
-            "azp": self.app.client_id,
-            "azpacr": client_auth,
+        let (tenant, client) = (self.tenant.id, self.app.client_id);
+        let mut claims = json!({
+            "tid": tenant,
             "iat": self.now_s,
             "nbf": self.now_s,
             "exp": self.now_s.saturating_add(self.lifetime_s),
             "uti": random_text()?,
-        }))
+        });
+        let version = self.resource.version;
+        set(
+            &mut claims,
+            "iss",
+            json!(version.issuer(self.authority, tenant)),
+        );
+        let own = match version {
+            Version::V1 => [
+                ("ver", json!("1.0")),
+                ("aud", json!(self.resource.uri)),
+                ("appid", json!(client)),
+                ("appidacr", json!(client_auth)),
+            ],
+            Version::V2 => [
+                ("ver", json!("2.0")),
+                ("aud", json!(self.resource.client_id)),
+                ("azp", json!(client)),
+                ("azpacr", json!(client_auth)),
+            ],
+        };
+        for (name, value) in own {
+            set(&mut claims, name, value);
+        }
+        Ok(claims)
     }
 }
 

@@ -21,7 +21,9 @@ use gateway_core::{
         TokenVerifier, https_client,
     },
     id::{AppId, TenantId},
-    identity::{Authenticated, Groups, Principal, PrincipalKind, TokenRejection, TokenRules},
+    identity::{
+        Authenticated, Groups, Principal, PrincipalKind, TokenRejection, TokenRules, TokenVersion,
+    },
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -110,7 +112,9 @@ impl Issuer {
 
     fn keys(&self, schedule: RefreshSchedule) -> JwksCache {
         let http = https_client(self.tls.clone()).unwrap();
-        JwksCache::new(http, &self.rules(), tenant(), schedule)
+        let rules = self.rules();
+        let issuer = rules.issuer(tenant(), TokenVersion::V2).unwrap();
+        JwksCache::new(http, &rules, issuer, schedule)
     }
 
     fn source(&self, client: &str, kind: CredentialKind) -> TokenSource {

@@ -1,7 +1,7 @@
 //! What the gateway logs in to a target with.
 
 use gateway_core::{
-    azure::{CredentialKind, TokenSource, TokenSourceError},
+    azure::{CredentialKind, HttpsClientError, TokenSource, TokenSourceError, metadata_client},
     identity::TokenRules,
     wire::TargetProof,
 };
@@ -10,7 +10,10 @@ use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use subtle::ConstantTimeEq as _;
 
-use crate::config::{Credential, EntraIdentity, SecretError, SecretSource};
+use crate::{
+    config::{Credential, EntraIdentity, SecretError, SecretSource},
+    tls::{self, TlsError},
+};
 
 /// One target's credential. A password is read from its source at every login, so that rotating
 /// it needs no restart.
@@ -47,6 +50,12 @@ pub(crate) enum CredentialError {
     /// Entra gives no token.
     #[error("no token for the gateway's own identity: {0}")]
     Token(#[from] TokenSourceError),
+    /// The platform's TLS can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// No client for the machine's identity endpoint.
+    #[error(transparent)]
+    Client(#[from] HttpsClientError),
     /// The target asks for SCRAM of a token, or with parameters out of bounds.
     #[error("the target's SCRAM parameters can't be used: {0}")]
     Scram(#[from] ScramError),
@@ -95,6 +104,17 @@ impl TargetCredential {
                 let token_file = token_file.clone();
                 token(identity, CredentialKind::WorkloadIdentity { token_file })?
             }
+            Credential::ManagedIdentity { client, scope, .. } => {
+                let http = metadata_client(tls::client(None)?)?;
+                Kind::Token {
+                    source: TokenSource::managed_identity(http, *client)?,
+                    scope: scope.clone(),
+                }
+            }
+            Credential::Developer { scope, .. } => Kind::Token {
+                source: TokenSource::developer()?,
+                scope: scope.clone(),
+            },
         };
         Ok(Self {
             user: credential.user().to_owned(),

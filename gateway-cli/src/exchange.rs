@@ -131,9 +131,9 @@ impl Exchange {
             TokenSourceError::Refused { .. } | TokenSourceError::Configuration(_) => {
                 ExchangeError::Refused
             }
-            TokenSourceError::Unavailable { .. } | TokenSourceError::Timeout => {
-                ExchangeError::Unavailable(error)
-            }
+            TokenSourceError::Unavailable { .. }
+            | TokenSourceError::NotSignedIn { .. }
+            | TokenSourceError::Timeout => ExchangeError::Unavailable(error),
         })
     }
 

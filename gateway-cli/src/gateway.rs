@@ -178,7 +178,11 @@ pub(crate) fn token_rules(entra: &Entra) -> Result<TokenRules, TokenRulesError> 
         entra.tenants.iter().copied(),
         entra.audiences.iter().cloned(),
     )?;
-    Ok(rules.with_app_roles(entra.required_roles.iter().cloned()))
+    let rules = rules.with_app_roles(entra.required_roles.iter().cloned());
+    match &entra.v1_issuer {
+        Some(host) => rules.with_v1_tokens(host),
+        None => Ok(rules),
+    }
 }
 
 /// The key of keyed masks, where one is configured.

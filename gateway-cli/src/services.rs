@@ -39,7 +39,10 @@ pub(crate) trait Lane: Send + Sync + 'static {
     fn connect(target: Arc<TargetService>) -> BoxFuture<'static, io::Result<Self::Link>>;
 
     /// Sends to the target on a connection of its own. Only for protocols whose wire asks for it.
-    fn aside(target: Arc<TargetService>, data: <Self::Link as Link>::Outbound);
+    fn aside(
+        target: Arc<TargetService>,
+        data: <Self::Link as Link>::Outbound,
+    ) -> BoxFuture<'static, io::Result<()>>;
 }
 
 /// One session's surroundings.
@@ -98,6 +101,11 @@ impl<L: Lane> Services for SessionServices<L> {
     }
 
     fn ask(&self, question: Question) -> BoxFuture<'static, Answer> {
+        if let Question::Cancel { process, key } = question {
+            // Begun at once: the agent may hang up before the answer is waited for.
+            let cancelled = self.shared.gateway.sessions.cancel(process, &key);
+            return cancelled.map(|()| Answer::Cancelled).boxed();
+        }
         let shared = Arc::clone(&self.shared);
         async move { shared.answer(question).await.unwrap_or(Answer::Unanswered) }.boxed()
     }
@@ -111,6 +119,7 @@ impl<L: Lane> Services for SessionServices<L> {
 
     fn withdraw_approval(&self, approval: ApprovalId) {
         self.shared.gateway.approvals.withdraw(approval);
+        self.shared.gateway.sessions.cancelled(self.shared.session);
     }
 
     fn connect(&self) -> BoxFuture<'static, io::Result<L::Link>> {
@@ -122,7 +131,16 @@ impl<L: Lane> Services for SessionServices<L> {
 
     fn aside(&self, data: <L::Link as Link>::Outbound) {
         if let Some((target, _)) = self.shared.route.get() {
-            L::aside(Arc::clone(target), data);
+            let delivered = L::aside(Arc::clone(target), data);
+            let (shared, target) = (Arc::clone(&self.shared), Arc::clone(target));
+            // Owned by nobody on purpose: bounded by its deadline, and of no consequence to a session.
+            tokio::spawn(async move {
+                if let Err(error) = delivered.await {
+                    let (target, error) = (target.config().name.as_str(), error.kind());
+                    tracing::warn!(target, %error, "a cancel request did not reach the target");
+                }
+                shared.gateway.sessions.cancelled(shared.session);
+            });
         }
     }
 }
@@ -166,18 +184,13 @@ impl Shared {
                     Err(error) => self.unanswered("salted password", &error),
                 }
             }
-            Question::CancelKey { length } => {
-                let (process, key) = self
-                    .gateway
-                    .sessions
-                    .cancel_key(self.session, length)
-                    .ok()?;
-                Some(Answer::CancelKey { process, key })
+            Question::CancelKey { process, length } => {
+                let sessions = &self.gateway.sessions;
+                let key = sessions.cancel_key(self.session, process, length).ok()?;
+                Some(Answer::CancelKey { key })
             }
-            Question::Cancel { process, key } => {
-                self.gateway.sessions.cancel(process, &key);
-                None
-            }
+            // Answered where it is asked.
+            Question::Cancel { .. } => None,
             Question::CatalogueChanged => {
                 let (target, database) = self.route.get()?;
                 self.gateway

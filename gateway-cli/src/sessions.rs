@@ -11,7 +11,7 @@ use gateway_core::{
 };
 use parking_lot::Mutex;
 use subtle::ConstantTimeEq as _;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, futures::OwnedNotified, mpsc};
 
 use crate::clock::{self, NoRandomness};
 
@@ -19,6 +19,8 @@ use crate::clock::{self, NoRandomness};
 const COMMANDS_MAX: usize = 64;
 /// How long a session may take to accept a command that it must not miss.
 const COMMAND_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long a cancel request is held until its target has been told.
+const CANCEL_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// The live sessions of this gateway.
 pub(crate) struct Sessions {
@@ -31,7 +33,8 @@ pub(crate) struct Sessions {
 struct State {
     live: BTreeMap<SessionId, Live>,
     sources: BTreeMap<IpAddr, usize>,
-    cancel_keys: BTreeMap<i32, (Vec<u8>, SessionId)>,
+    /// By process id: targets number theirs independently.
+    cancel_keys: BTreeMap<(i32, SessionId), Vec<u8>>,
 }
 
 /// One live session, as operators see it.
@@ -47,6 +50,8 @@ pub(crate) struct Live {
     pub(crate) route: Option<(TargetName, String)>,
     commands: mpsc::Sender<Command>,
     cancel_process: Option<i32>,
+    /// Told whenever a cancel request has had its effect.
+    cancelled: Arc<Notify>,
 }
 
 /// A session isn't let in.
@@ -104,6 +109,7 @@ impl Sessions {
             route: None,
             commands: commands.clone(),
             cancel_process: None,
+            cancelled: Arc::default(),
         };
         state.live.insert(id, live);
         Ok((
@@ -131,49 +137,65 @@ impl Sessions {
         }
     }
 
-    /// A cancel key for this session: a process id that no other live session has, and `length`
-    /// random bytes.
+    /// A cancel key for this session: `length` random bytes that go with `process`, the target's
+    /// process id.
     ///
     /// # Errors
     /// [`NoRandomness`].
     pub(crate) fn cancel_key(
         &self,
         id: SessionId,
+        process: i32,
         length: usize,
-    ) -> Result<(i32, Vec<u8>), NoRandomness> {
+    ) -> Result<Vec<u8>, NoRandomness> {
         let mut key = vec![0; length];
         clock::fill_random(&mut key)?;
-        loop {
-            // Positive, as a process id is.
-            let process = i32::from_be_bytes(clock::random()?) & i32::MAX;
-            let mut state = self.state.lock();
-            if process == 0 || state.cancel_keys.contains_key(&process) {
-                continue;
+        let mut state = self.state.lock();
+        if let Some(live) = state.live.get_mut(&id) {
+            let old = live.cancel_process.replace(process);
+            if let Some(old) = old {
+                state.cancel_keys.remove(&(old, id));
             }
-            if let Some(live) = state.live.get_mut(&id) {
-                let old = live.cancel_process.replace(process);
-                if let Some(old) = old {
-                    state.cancel_keys.remove(&old);
+            state.cancel_keys.insert((process, id), key.clone());
+        }
+        Ok(key)
+    }
+
+    /// Tells the session with this cancel key, at once. Done when its target has been told, or
+    /// after [`CANCEL_TIME_MAX`]; nobody learns whether there is such a session.
+    pub(crate) fn cancel(&self, process: i32, key: &[u8]) -> impl Future<Output = ()> + use<> {
+        let cancelled = self.cancel_now(process, key);
+        async move {
+            if let Some(cancelled) = cancelled {
+                let told = tokio::time::timeout(CANCEL_TIME_MAX, cancelled).await;
+                if told.is_err() {
+                    tracing::debug!("a cancel request was not waited for");
                 }
-                state.cancel_keys.insert(process, (key.clone(), id));
             }
-            return Ok((process, key));
         }
     }
 
-    /// Tells the session with this cancel key; nobody learns whether there is one.
-    pub(crate) fn cancel(&self, process: i32, key: &[u8]) {
+    fn cancel_now(&self, process: i32, key: &[u8]) -> Option<OwnedNotified> {
         let state = self.state.lock();
-        let Some((known, id)) = state.cancel_keys.get(&process) else {
-            return;
-        };
-        if !bool::from(known.as_slice().ct_eq(key)) {
-            return;
-        }
-        if let Some(live) = state.live.get(id)
-            && live.commands.try_send(Command::CancelRequested).is_err()
-        {
+        let mut of_process = state
+            .cancel_keys
+            .range((process, SessionId::from(uuid::Uuid::nil()))..)
+            .take_while(|((known, _), _)| *known == process);
+        let ((_, id), _) = of_process.find(|(_, known)| bool::from(known.as_slice().ct_eq(key)))?;
+        let live = state.live.get(id)?;
+        // Listening before the session hears of it: it can't be done too early.
+        let cancelled = Arc::clone(&live.cancelled).notified_owned();
+        if live.commands.try_send(Command::CancelRequested).is_err() {
             tracing::debug!(session = %id, "a cancel request was dropped: the session is busy or over");
+            return None;
+        }
+        Some(cancelled)
+    }
+
+    /// A cancel request of this session has had its effect.
+    pub(crate) fn cancelled(&self, id: SessionId) {
+        if let Some(live) = self.state.lock().live.get(&id) {
+            live.cancelled.notify_waiters();
         }
     }
 
@@ -240,7 +262,7 @@ impl Drop for Admission {
         if let Some(live) = state.live.remove(&self.id)
             && let Some(process) = live.cancel_process
         {
-            state.cancel_keys.remove(&process);
+            state.cancel_keys.remove(&(process, self.id));
         }
         if let Some(count) = state.sources.get_mut(&self.source) {
             *count -= 1;
@@ -253,6 +275,8 @@ impl Drop for Admission {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -275,19 +299,27 @@ mod tests {
         assert_eq!(sessions.list().len(), 1);
     }
 
-    #[test]
-    fn only_the_right_cancel_key_reaches_the_session() {
+    #[tokio::test]
+    async fn only_the_right_cancel_key_reaches_the_session() {
         let sessions = Arc::new(Sessions::new(2, 2));
         let (admission, _sender, mut commands) =
             sessions.admit(id(1), HERE, Wall::default()).unwrap();
-        let (process, key) = sessions.cancel_key(id(1), 4).unwrap();
-        sessions.cancel(process, &[key[0] ^ 1, key[1], key[2], key[3]]);
-        sessions.cancel(process, &key[..3]);
-        sessions.cancel(process ^ 1, &key);
+        let (_other, _sender, _) = sessions.admit(id(2), THERE, Wall::default()).unwrap();
+        let key = sessions.cancel_key(id(1), 7, 4).unwrap();
+        // Another target's process of the same number.
+        sessions.cancel_key(id(2), 7, 4).unwrap();
+        sessions
+            .cancel(7, &[key[0] ^ 1, key[1], key[2], key[3]])
+            .await;
+        sessions.cancel(7, &key[..3]).await;
+        sessions.cancel(8, &key).await;
         assert!(commands.try_recv().is_err());
-        sessions.cancel(process, &key);
+        let mut cancelled = Box::pin(sessions.cancel(7, &key));
         assert!(matches!(commands.try_recv(), Ok(Command::CancelRequested)));
+        assert!((&mut cancelled).now_or_never().is_none());
+        sessions.cancelled(id(1));
+        cancelled.await;
         drop(admission);
-        assert!(sessions.state.lock().cancel_keys.is_empty());
+        assert_eq!(sessions.state.lock().cancel_keys.len(), 1);
     }
 }

@@ -151,10 +151,13 @@ pub enum Question {
     },
     /// A cancel key for this session, registered -> [`Answer::CancelKey`].
     CancelKey {
+        /// The process id that goes with it: the target's own, by which clients know their session.
+        process: i32,
         /// Length of the key, bytes: 4 (protocol 3.0) to 256.
         length: usize,
     },
-    /// Cancel whatever session this key belongs to; there is no answer to see.
+    /// Cancel whatever session this key belongs to -> [`Answer::Cancelled`], once the target has been
+    /// told. Nobody learns whether there was anything to cancel.
     Cancel {
         /// Process id as presented.
         process: i32,
@@ -215,11 +218,11 @@ pub enum Answer {
     SaltedPassword(SecretSlice<u8>),
     /// This session's cancel key.
     CancelKey {
-        /// Process id to present.
-        process: i32,
         /// The key to present.
         key: Vec<u8>,
     },
+    /// A cancel request has had its effect, if any.
+    Cancelled,
     /// Whether this was the approval's one use.
     Consumed(bool),
     /// Nobody answered in time, or the shell couldn't.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use gateway_core::{
-    azure::{AccessToken, CredentialKind, TokenSource, https_client},
+    azure::{AccessToken, CredentialKind, TokenSource, https_client, metadata_client},
     id::{AppId, TenantId},
     identity::TokenRules,
 };
@@ -45,12 +45,12 @@ pub(super) struct SourceArgs {
     /// What the agent proves itself with.
     #[arg(long, value_enum)]
     kind: Kind,
-    /// The tenant.
+    /// The tenant; for a client secret and a federated token.
     #[arg(long, env = "AZURE_TENANT_ID", value_parser = TenantId::parse)]
-    tenant: TenantId,
-    /// The agent's client id.
+    tenant: Option<TenantId>,
+    /// The agent's client id. A managed identity's, where the machine has several.
     #[arg(long, env = "AZURE_CLIENT_ID", value_parser = AppId::parse)]
-    client_id: AppId,
+    client_id: Option<AppId>,
     /// What the token is for, such as `api://gateway/.default`.
     #[arg(long, env = "GATEWAY_SCOPE")]
     scope: String,
@@ -74,6 +74,10 @@ enum Kind {
     ClientSecret,
     /// A federated token (Kubernetes workload identity).
     WorkloadIdentity,
+    /// The managed identity of this machine.
+    ManagedIdentity,
+    /// Whoever is signed in to the Azure CLI or the Azure Developer CLI.
+    Developer,
 }
 
 #[derive(Serialize)]
@@ -134,13 +138,24 @@ impl SourceArgs {
     async fn token(&self) -> Result<AccessToken, Failure> {
         let plain = |error: &dyn std::error::Error| Failure::plain(error.to_string());
         let tls = tls::client(self.ca.as_deref()).map_err(|e| plain(&e))?;
-        let http = https_client(tls).map_err(|e| plain(&e))?;
-        // The audience isn't checked here: whoever gets the token does.
-        let rules = TokenRules::new(&self.authority, [self.tenant], [self.scope.clone()])
-            .map_err(|e| plain(&e))?;
-        let kind = self.credential()?;
-        let source = TokenSource::new(http, &rules, self.tenant, self.client_id, kind)
-            .map_err(|e| plain(&e))?;
+        let source = match self.kind {
+            Kind::ManagedIdentity => {
+                let http = metadata_client(tls).map_err(|e| plain(&e))?;
+                TokenSource::managed_identity(http, self.client_id)
+            }
+            Kind::Developer => TokenSource::developer(),
+            Kind::ClientSecret | Kind::WorkloadIdentity => {
+                let needed = |name| Failure::plain(format!("this kind needs {name}"));
+                let tenant = self.tenant.ok_or_else(|| needed("--tenant"))?;
+                let client = self.client_id.ok_or_else(|| needed("--client-id"))?;
+                let http = https_client(tls).map_err(|e| plain(&e))?;
+                // The audience isn't checked here: whoever gets the token does.
+                let rules = TokenRules::new(&self.authority, [tenant], [self.scope.clone()])
+                    .map_err(|e| plain(&e))?;
+                TokenSource::new(http, &rules, tenant, client, self.credential()?)
+            }
+        };
+        let source = source.map_err(|e| plain(&e))?;
         source.token(&self.scope).await.map_err(|e| plain(&e))
     }
 
@@ -149,15 +164,18 @@ impl SourceArgs {
         let kind = match self.kind {
             Kind::ClientSecret => "client-secret",
             Kind::WorkloadIdentity => "workload-identity",
+            Kind::ManagedIdentity => "managed-identity",
+            Kind::Developer => "developer",
         };
         let mut arguments: Vec<String> = [
-            ("--kind", kind.to_owned()),
-            ("--tenant", self.tenant.to_string()),
-            ("--client-id", self.client_id.to_string()),
-            ("--scope", self.scope.clone()),
-            ("--authority", self.authority.clone()),
+            ("--kind", Some(kind.to_owned())),
+            ("--tenant", self.tenant.map(|id| id.to_string())),
+            ("--client-id", self.client_id.map(|id| id.to_string())),
+            ("--scope", Some(self.scope.clone())),
+            ("--authority", Some(self.authority.clone())),
         ]
         .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
         .flat_map(|(name, value)| [name.to_owned(), value])
         .collect();
         let files = [
@@ -175,22 +193,20 @@ impl SourceArgs {
         Ok(arguments)
     }
 
+    /// What the application proves itself with: a federated token, else its secret.
     fn credential(&self) -> Result<CredentialKind, Failure> {
-        match self.kind {
-            Kind::ClientSecret => {
-                let source = match &self.client_secret_file {
-                    Some(file) => SecretSource::File(file.clone()),
-                    None => SecretSource::Env("AZURE_CLIENT_SECRET".into()),
-                };
-                let secret = source.read().map_err(|e| Failure::plain(e.to_string()))?;
-                Ok(CredentialKind::ClientSecret(secret))
-            }
-            Kind::WorkloadIdentity => {
-                let token_file = self.federated_token_file.clone().ok_or_else(|| {
-                    Failure::plain("workload-identity needs --federated-token-file")
-                })?;
-                Ok(CredentialKind::WorkloadIdentity { token_file })
-            }
+        if matches!(self.kind, Kind::WorkloadIdentity) {
+            let token_file = self
+                .federated_token_file
+                .clone()
+                .ok_or_else(|| Failure::plain("workload-identity needs --federated-token-file"))?;
+            return Ok(CredentialKind::WorkloadIdentity { token_file });
         }
+        let source = match &self.client_secret_file {
+            Some(file) => SecretSource::File(file.clone()),
+            None => SecretSource::Env("AZURE_CLIENT_SECRET".into()),
+        };
+        let secret = source.read().map_err(|e| Failure::plain(e.to_string()))?;
+        Ok(CredentialKind::ClientSecret(secret))
     }
 }

@@ -123,6 +123,8 @@ pub(crate) struct Entra {
     pub(crate) tenants: Vec<TenantId>,
     /// Audiences tokens must be made out to; at least one.
     pub(crate) audiences: Vec<String>,
+    /// The issuer of v1.0 tokens, where these are accepted: `https://host[:port]`.
+    pub(crate) v1_issuer: Option<String>,
     /// Extra certificate authorities for a private authority.
     pub(crate) ca_file: Option<PathBuf>,
     /// App roles, one of which every application's token must carry; empty: none is asked.
@@ -390,6 +392,22 @@ pub(crate) enum Credential {
         /// The projected service-account token; re-read whenever a token is asked for.
         token_file: PathBuf,
     },
+    /// The managed identity of the machine that the gateway runs on: its token is the password.
+    ManagedIdentity {
+        /// The role.
+        user: String,
+        /// The identity's client id, where the machine has several.
+        client: Option<AppId>,
+        /// What tokens are asked for; Azure Database's by default.
+        scope: String,
+    },
+    /// Whoever is signed in to the Azure CLI on this machine, for laptops: the token is the password.
+    Developer {
+        /// The role.
+        user: String,
+        /// What tokens are asked for; Azure Database's by default.
+        scope: String,
+    },
 }
 
 impl Credential {
@@ -398,7 +416,9 @@ impl Credential {
         match self {
             Self::Password { user, .. }
             | Self::ClientSecret { user, .. }
-            | Self::WorkloadIdentity { user, .. } => user,
+            | Self::WorkloadIdentity { user, .. }
+            | Self::ManagedIdentity { user, .. }
+            | Self::Developer { user, .. } => user,
         }
     }
 }

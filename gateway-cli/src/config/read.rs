@@ -185,6 +185,7 @@ fn read_entra(mut section: Section<'_, '_>, base: &Path) -> Option<Entra> {
         .unwrap_or_else(|| TokenRules::PUBLIC_CLOUD.to_owned());
     let tenants = section.non_empty_list("tenants", TenantId::parse);
     let audiences = section.non_empty_list("audiences", text_value);
+    let v1_issuer = section.optional("v1_issuer", text_value);
     let ca_file = section.optional("ca_file", |text| path(base, text));
     let required_roles = section.list("required_roles", text_value);
     let reviewer_roles = list_or(&mut section, "reviewer_roles", "Gateway.Reviewer");
@@ -193,12 +194,17 @@ fn read_entra(mut section: Section<'_, '_>, base: &Path) -> Option<Entra> {
         && let Err(e) = TokenRules::new(&authority, tenants.clone(), audiences.clone())
     {
         section.complain("authority", e.to_string(), None);
+    } else if let Some(host) = &v1_issuer
+        && let Err(e) = TokenRules::check_v1_issuer(host)
+    {
+        section.complain("v1_issuer", e.to_string(), None);
     }
     section.finish();
     Some(Entra {
         authority,
         tenants: tenants?,
         audiences: audiences?,
+        v1_issuer,
         ca_file,
         required_roles,
         reviewer_roles,

@@ -202,11 +202,15 @@ fn read_credential(mut section: Section<'_, '_>, base: &Path) -> Option<Credenti
         Password,
         ClientSecret,
         WorkloadIdentity,
+        ManagedIdentity,
+        Developer,
     }
-    const KINDS: [(&str, Option<Kind>); 3] = [
+    const KINDS: [(&str, Option<Kind>); 5] = [
         ("password", Some(Kind::Password)),
         ("client_secret", Some(Kind::ClientSecret)),
         ("workload_identity", Some(Kind::WorkloadIdentity)),
+        ("managed_identity", Some(Kind::ManagedIdentity)),
+        ("developer", Some(Kind::Developer)),
     ];
     section.required("kind", text_value);
     let kind = section.choice("kind", None, &KINDS);
@@ -250,18 +254,36 @@ fn read_credential(mut section: Section<'_, '_>, base: &Path) -> Option<Credenti
                     },
                 )
         }
+        Kind::ManagedIdentity => {
+            let client = section.optional("client_id", AppId::parse);
+            let scope = read_scope(&mut section);
+            user.map(|user| Credential::ManagedIdentity {
+                user,
+                client,
+                scope,
+            })
+        }
+        Kind::Developer => {
+            let scope = read_scope(&mut section);
+            user.map(|user| Credential::Developer { user, scope })
+        }
     };
     section.finish();
     credential
 }
 
+fn read_scope(section: &mut Section<'_, '_>) -> String {
+    let scope = section.optional("scope", text_value);
+    scope.unwrap_or_else(|| AZURE_POSTGRES_SCOPE.to_owned())
+}
+
 fn read_identity(section: &mut Section<'_, '_>) -> Option<EntraIdentity> {
     let tenant = section.required("tenant", TenantId::parse);
     let client = section.required("client_id", AppId::parse);
-    let scope = section.optional("scope", text_value);
+    let scope = read_scope(section);
     Some(EntraIdentity {
         tenant: tenant?,
         client: client?,
-        scope: scope.unwrap_or_else(|| AZURE_POSTGRES_SCOPE.to_owned()),
+        scope,
     })
 }

@@ -198,7 +198,7 @@ fn every_mistake_is_reported_with_its_place() {
             "kind = \"password\"",
             "kind = \"pasword\"",
             &[
-                "30:23 `kind` must be `password`, `client_secret` or `workload_identity` (did you mean `password`?)",
+                "30:23 `kind` must be `password`, `client_secret`, `workload_identity`, `managed_identity` or `developer` (did you mean `password`?)",
             ],
         ),
         (

@@ -22,7 +22,7 @@ mod resets;
 mod server;
 mod target;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{future, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
@@ -109,7 +109,9 @@ impl Lane for KubernetesLane {
     }
 
     /// A Kubernetes wire sends nothing beside its requests.
-    fn aside(_: Arc<TargetService>, _: Command) {}
+    fn aside(_: Arc<TargetService>, _: Command) -> BoxFuture<'static, io::Result<()>> {
+        future::ready(Ok(())).boxed()
+    }
 }
 
 /// A body's data in pieces that fit an event.

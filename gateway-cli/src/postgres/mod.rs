@@ -63,15 +63,9 @@ impl Lane for PostgresLane {
         .boxed()
     }
 
-    fn aside(target: Arc<TargetService>, data: Bytes) {
-        // Owned by nobody on purpose: bounded by its deadline, and of no consequence to a session.
-        tokio::spawn(async move {
-            let sent = tokio::time::timeout(ASIDE_TIME_MAX, send_aside(&target, &data)).await;
-            if !matches!(sent, Ok(Ok(()))) {
-                let target = target.config().name.as_str();
-                tracing::warn!(target, "a cancel request did not reach the target");
-            }
-        });
+    fn aside(target: Arc<TargetService>, data: Bytes) -> BoxFuture<'static, io::Result<()>> {
+        async move { tokio::time::timeout(ASIDE_TIME_MAX, send_aside(&target, &data)).await? }
+            .boxed()
     }
 }
 
@@ -95,5 +89,7 @@ async fn send_aside(target: &TargetService, data: &[u8]) -> io::Result<()> {
         .await?;
     stream.write_all(data).await?;
     stream.flush().await?;
-    stream.shutdown().await
+    // The server closes once it has signalled, and says nothing; how it closes doesn't matter.
+    let _ = stream.read(&mut [0]).await;
+    Ok(())
 }

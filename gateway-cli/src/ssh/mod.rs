@@ -20,7 +20,7 @@ mod target;
 mod throttle;
 mod translate;
 
-use std::{io, pin::pin, sync::Arc, time::Duration};
+use std::{future, io, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use gateway_core::{
@@ -101,5 +101,7 @@ impl Lane for SshLane {
     }
 
     /// An SSH wire sends nothing beside its connection.
-    fn aside(_: Arc<TargetService>, _: Outbound) {}
+    fn aside(_: Arc<TargetService>, _: Outbound) -> BoxFuture<'static, io::Result<()>> {
+        future::ready(Ok(())).boxed()
+    }
 }

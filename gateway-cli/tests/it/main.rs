@@ -22,3 +22,4 @@ mod protocol;
 mod psql;
 mod ssh;
 mod support;
+mod tokens;

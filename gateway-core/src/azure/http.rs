@@ -35,6 +35,22 @@ pub(super) enum GetError {
 /// # Errors
 /// [`HttpsClientError`] when the TLS configuration can't be used.
 pub fn https_client(tls: rustls::ClientConfig) -> Result<reqwest::Client, HttpsClientError> {
+    client(tls).build().map_err(HttpsClientError)
+}
+
+/// A client for this machine's identity endpoint, which speaks plain HTTP on a link-local or loopback
+/// address: otherwise as [`https_client`].
+///
+/// # Errors
+/// [`HttpsClientError`] when the TLS configuration can't be used.
+pub fn metadata_client(tls: rustls::ClientConfig) -> Result<reqwest::Client, HttpsClientError> {
+    client(tls)
+        .https_only(false)
+        .build()
+        .map_err(HttpsClientError)
+}
+
+fn client(tls: rustls::ClientConfig) -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .https_only(true)
@@ -42,8 +58,6 @@ pub fn https_client(tls: rustls::ClientConfig) -> Result<reqwest::Client, HttpsC
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(REQUEST_TIMEOUT)
-        .build()
-        .map_err(HttpsClientError)
 }
 
 /// Reads a document of at most `bytes_max` bytes; anything but status 200 is an error.

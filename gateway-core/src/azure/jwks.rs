@@ -1,4 +1,4 @@
-//! The published keys of one tenant: cached, refreshed by one caller at a time, kept on outages.
+//! The published keys of one issuer: cached, refreshed by one caller at a time, kept on outages.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,10 +11,7 @@ use tokio::{
 };
 
 use super::http::{GetError, get};
-use crate::{
-    id::TenantId,
-    identity::{KeySet, KeySetError, TokenRules},
-};
+use crate::identity::{KeySet, KeySetError, TokenIssuer, TokenRules};
 
 /// Time for discovery and keys together. A refresh never outlives it.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(15);
@@ -80,7 +77,7 @@ pub enum FetchError {
     TriedRecently,
 }
 
-/// The signature keys of one tenant, as last published.
+/// The signature keys of one issuer, as last published.
 ///
 /// One fetch at a time; a fetch that was begun is finished even if its caller goes away, so that a
 /// client can't spend the minute's refresh and cancel it. The task ends within 15 s.
@@ -93,7 +90,7 @@ pub struct JwksCache {
 struct Shared {
     http: reqwest::Client,
     authority: String,
-    issuer: String,
+    issuer: TokenIssuer,
     schedule: RefreshSchedule,
     current: ArcSwapOption<Published>,
     attempts: Arc<Mutex<Attempts>>,
@@ -119,19 +116,19 @@ struct Discovery {
 }
 
 impl JwksCache {
-    /// An empty cache for the keys of `tenant`. `http` should come from
-    /// [`https_client`](super::https_client): it must not follow redirects.
+    /// An empty cache for the keys of `issuer`, which must live at the authority of `rules`. `http`
+    /// should come from [`https_client`](super::https_client): it must not follow redirects.
     #[must_use]
     pub fn new(
         http: reqwest::Client,
         rules: &TokenRules,
-        tenant: TenantId,
+        issuer: TokenIssuer,
         schedule: RefreshSchedule,
     ) -> Self {
         let shared = Shared {
             http,
             authority: rules.authority().to_owned(),
-            issuer: rules.issuer(tenant),
+            issuer,
             schedule,
             current: ArcSwapOption::empty(),
             attempts: Arc::default(),
@@ -213,7 +210,7 @@ impl JwksCache {
                     let serving_old_keys = shared.current.load().is_some();
                     let error_dyn: &dyn std::error::Error = &error;
                     tracing::warn!(
-                        issuer = shared.issuer,
+                        issuer = shared.issuer.name,
                         serving_old_keys,
                         error = error_dyn,
                         "cannot refresh the issuer's keys"
@@ -235,7 +232,7 @@ impl Shared {
 
     fn publish(&self, keys: KeySet) -> Arc<KeySet> {
         tracing::info!(
-            issuer = self.issuer,
+            issuer = self.issuer.name,
             keys = keys.len(),
             skipped = keys.skipped(),
             "issuer keys fetched"
@@ -250,13 +247,12 @@ impl Shared {
     }
 
     async fn fetch(&self) -> Result<KeySet, FetchError> {
-        let url = format!("{}/.well-known/openid-configuration", self.issuer);
-        let document = get(&self.http, &url, DISCOVERY_BYTES_MAX)
+        let document = get(&self.http, &self.issuer.metadata, DISCOVERY_BYTES_MAX)
             .await
             .map_err(|error| read_error("discovery document", error))?;
         let discovery: Discovery =
             serde_json::from_slice(&document).map_err(|_| FetchError::Discovery)?;
-        if discovery.issuer != self.issuer {
+        if discovery.issuer != self.issuer.name {
             return Err(FetchError::Issuer);
         }
         let path = discovery.jwks_uri.strip_prefix(&self.authority);

@@ -13,7 +13,8 @@ use azure_core::{
 };
 use azure_identity::{
     ClientAssertionCredentialOptions, ClientSecretCredential, ClientSecretCredentialOptions,
-    WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
+    DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions,
+    UserAssignedId, WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -47,6 +48,7 @@ pub enum CredentialKind {
 #[derive(Clone)]
 pub struct TokenSource {
     credential: Arc<dyn TokenCredential>,
+    classify: fn(&azure_core::Error) -> TokenSourceError,
 }
 
 /// An access token and its end.
@@ -76,6 +78,12 @@ pub enum TokenSourceError {
     #[error("token endpoint is not available: {reason}")]
     Unavailable {
         /// The connection's errors, outermost first, or the status.
+        reason: String,
+    },
+    /// The developers' tools give no token.
+    #[error("nobody is signed in to the Azure CLI or the Azure Developer CLI: {reason}")]
+    NotSignedIn {
+        /// What they say.
         reason: String,
     },
     /// No token within 15 s.
@@ -131,7 +139,60 @@ impl TokenSource {
                     .map_err(TokenSourceError::Configuration)?
             }
         };
-        Ok(Self { credential })
+        Ok(Self {
+            credential,
+            classify,
+        })
+    }
+
+    /// A source of tokens for this machine's managed identity: the one with the client id `client`,
+    /// or the machine's own. `http` should come from [`metadata_client`](super::metadata_client).
+    ///
+    /// Where the identity endpoint is, the platform says in the environment: App Service's
+    /// (`IDENTITY_ENDPOINT`, `IDENTITY_HEADER`), else a virtual machine's at its well-known address
+    /// (Azure documentation, "How to use managed identities for Azure resources on an Azure VM to
+    /// acquire an access token").
+    ///
+    /// # Errors
+    /// [`TokenSourceError::Configuration`] on platforms with another kind of endpoint.
+    pub fn managed_identity(
+        http: reqwest::Client,
+        client: Option<AppId>,
+    ) -> Result<Self, TokenSourceError> {
+        let http = Arc::new(BoundedTransport {
+            inner: Arc::new(http),
+            bytes_max: ANSWER_BYTES_MAX,
+        });
+        let options = ManagedIdentityCredentialOptions {
+            user_assigned_id: client.map(|id| UserAssignedId::ClientId(id.to_string())),
+            client_options: ClientOptions {
+                transport: Some(Transport::new(http)),
+                retry: retries(),
+                ..ClientOptions::default()
+            },
+        };
+        let credential = ManagedIdentityCredential::new(Some(options))
+            .map_err(TokenSourceError::Configuration)?;
+        Ok(Self {
+            credential,
+            classify,
+        })
+    }
+
+    /// A source of tokens for the person who is signed in to the Azure CLI (`az`) or the Azure
+    /// Developer CLI (`azd`) on this machine. Runs them.
+    ///
+    /// # Errors
+    /// [`TokenSourceError::Configuration`].
+    pub fn developer() -> Result<Self, TokenSourceError> {
+        let credential =
+            DeveloperToolsCredential::new(None).map_err(TokenSourceError::Configuration)?;
+        Ok(Self {
+            credential,
+            classify: |error| TokenSourceError::NotSignedIn {
+                reason: error.to_string(),
+            },
+        })
     }
 
     /// A token for `scope`, such as `api://gateway/.default`. Bounded by 15 s and two retries.
@@ -143,7 +204,7 @@ impl TokenSource {
         let token = tokio::time::timeout(TOKEN_TIMEOUT, self.credential.get_token(&scopes, None))
             .await
             .map_err(|_| TokenSourceError::Timeout)?
-            .map_err(|error| classify(&error))?;
+            .map_err(|error| (self.classify)(&error))?;
         let expires_s = u64::try_from(token.expires_on.unix_timestamp()).unwrap_or(0);
         Ok(AccessToken {
             secret: SecretString::from(token.token.secret().to_owned()),
@@ -164,14 +225,18 @@ fn client_options(http: Arc<dyn HttpClient>, authority: &str) -> ClientOptions {
     ClientOptions {
         transport: Some(Transport::new(http)),
         cloud: Some(Arc::new(CloudConfiguration::Custom(cloud))),
-        retry: RetryOptions::exponential(ExponentialRetryOptions {
-            initial_delay: RetryDuration::milliseconds(200),
-            max_retries: RETRIES_MAX,
-            max_total_elapsed: RetryDuration::seconds(10),
-            max_delay: RetryDuration::seconds(2),
-        }),
+        retry: retries(),
         ..ClientOptions::default()
     }
+}
+
+fn retries() -> RetryOptions {
+    RetryOptions::exponential(ExponentialRetryOptions {
+        initial_delay: RetryDuration::milliseconds(200),
+        max_retries: RETRIES_MAX,
+        max_total_elapsed: RetryDuration::seconds(10),
+        max_delay: RetryDuration::seconds(2),
+    })
 }
 
 /// The credentials wrap the answer in errors of their own: what happened is somewhere below.

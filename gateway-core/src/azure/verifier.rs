@@ -8,28 +8,30 @@ use std::{
 use super::jwks::{FetchError, JwksCache, RefreshSchedule};
 use crate::{
     id::TenantId,
-    identity::{Authenticated, Principal, TokenRejection, TokenRules, UnverifiedToken},
+    identity::{
+        Authenticated, Principal, TokenRejection, TokenRules, TokenVersion, UnverifiedToken,
+    },
     time::Wall,
 };
 
-/// Verifies Entra access tokens under one set of rules. Each tenant has keys of its own: a key
-/// that one tenant publishes never verifies a token of another.
+/// Verifies Entra access tokens under one set of rules. Each tenant has keys of its own, for each
+/// format of tokens: a key that one tenant publishes never verifies a token of another.
 #[derive(Debug)]
 pub struct TokenVerifier {
     rules: TokenRules,
-    tenants: BTreeMap<TenantId, JwksCache>,
+    issuers: BTreeMap<(TenantId, TokenVersion), JwksCache>,
 }
 
 impl TokenVerifier {
     /// A verifier that fetches keys when they are first needed. `http` as for [`JwksCache::new`].
     #[must_use]
     pub fn new(http: &reqwest::Client, rules: TokenRules, schedule: RefreshSchedule) -> Self {
-        let cache = |tenant| JwksCache::new(http.clone(), &rules, tenant, schedule);
-        let tenants = rules
-            .tenants()
-            .map(|tenant| (tenant, cache(tenant)))
+        let cache = |issuer| JwksCache::new(http.clone(), &rules, issuer, schedule);
+        let issuers = rules
+            .issuers()
+            .map(|(origin, issuer)| (origin, cache(issuer)))
             .collect();
-        Self { rules, tenants }
+        Self { rules, issuers }
     }
 
     /// Fetches the keys of every tenant, so that a mistake shows at start and the first agent
@@ -38,7 +40,7 @@ impl TokenVerifier {
     /// # Errors
     /// The first tenant whose keys can't be fetched, and why.
     pub async fn prefetch(&self) -> Result<(), (TenantId, FetchError)> {
-        for (tenant, cache) in &self.tenants {
+        for ((tenant, _), cache) in &self.issuers {
             cache.keys().await.map_err(|error| (*tenant, error))?;
         }
         Ok(())
@@ -52,10 +54,14 @@ impl TokenVerifier {
     /// As [`verify`](crate::identity::verify), and [`TokenRejection::KeysUnavailable`].
     pub async fn verify(&self, token: &str) -> Result<Authenticated<Principal>, TokenRejection> {
         let token = UnverifiedToken::parse(token)?;
-        let cache = self
-            .tenants
-            .get(&token.claimed_tenant())
-            .ok_or(TokenRejection::Tenant)?;
+        let origin = token.claimed_origin();
+        let Some(cache) = self.issuers.get(&origin) else {
+            // No key is asked for: why is what the rules say without one.
+            return Err(match self.rules.issuer(origin.0, origin.1) {
+                None => TokenRejection::Version,
+                Some(_) => TokenRejection::Tenant,
+            });
+        };
         let keys = cache
             .keys()
             .await

@@ -1,11 +1,13 @@
-//! Entra's v2.0 claims and what they must say (Microsoft identity platform, "Access token claims
+//! Entra's claims and what they must say (Microsoft identity platform, "Access token claims
 //! reference" and "Validate tokens").
 
 use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
     id::{AppId, InvalidId, ObjectId, TenantId},
-    identity::{Groups, Principal, PrincipalKind, TokenRejection, TokenRules},
+    identity::{
+        Groups, Principal, PrincipalKind, TokenIssuer, TokenRejection, TokenRules, TokenVersion,
+    },
     time::Wall,
 };
 
@@ -20,6 +22,8 @@ pub(super) struct Claims {
     sub: Option<String>,
     azp: Option<String>,
     azpacr: Option<String>,
+    appid: Option<String>,
+    appidacr: Option<String>,
     idtyp: Option<String>,
     scp: Option<String>,
     #[serde(default)]
@@ -51,26 +55,39 @@ impl Claims {
         id("tid", self.tid.as_deref(), TenantId::parse)
     }
 
-    /// Checks every rule about the token's origin. Nothing here needs the signature, so a key set
-    /// is never asked about a token of somebody else.
+    /// The format that the token is in.
+    ///
+    /// # Errors
+    /// [`TokenRejection`] when it says none, or an unknown one.
+    pub(super) fn version(&self) -> Result<TokenVersion, TokenRejection> {
+        match required("ver", self.ver.as_deref())? {
+            "1.0" => Ok(TokenVersion::V1),
+            "2.0" => Ok(TokenVersion::V2),
+            _ => Err(TokenRejection::Version),
+        }
+    }
+
+    /// Checks every rule about the token's origin, and names its issuer. Nothing here needs the
+    /// signature, so a key set is never asked about a token of somebody else.
     ///
     /// # Errors
     /// [`TokenRejection`] of version, tenant or issuer.
     pub(super) fn check_origin(
         &self,
         tenant: TenantId,
+        version: TokenVersion,
         rules: &TokenRules,
-    ) -> Result<(), TokenRejection> {
-        if required("ver", self.ver.as_deref())? != "2.0" {
-            return Err(TokenRejection::Version);
-        }
+    ) -> Result<TokenIssuer, TokenRejection> {
+        let issuer = rules
+            .issuer(tenant, version)
+            .ok_or(TokenRejection::Version)?;
         if !rules.tenants.contains(&tenant) {
             return Err(TokenRejection::Tenant);
         }
-        if required("iss", self.iss.as_deref())? != rules.issuer(tenant) {
+        if required("iss", self.iss.as_deref())? != issuer.name {
             return Err(TokenRejection::Issuer);
         }
-        Ok(())
+        Ok(issuer)
     }
 
     /// Checks the remaining rules of a token whose signature is valid, and names its holder.
@@ -80,6 +97,7 @@ impl Claims {
     pub(super) fn principal(
         &self,
         tenant: TenantId,
+        version: TokenVersion,
         rules: &TokenRules,
         now: Wall,
     ) -> Result<Principal, TokenRejection> {
@@ -93,8 +111,17 @@ impl Claims {
         let kind = self.kind()?;
         self.check_grants(kind, rules)?;
         let object = id("oid", self.oid.as_deref(), ObjectId::parse)?;
-        let app = id("azp", self.azp.as_deref(), AppId::parse)?;
-        let client_auth = self.client_auth()?;
+        // The two formats call the client and its way of proving itself differently.
+        let (app, client_auth) = match version {
+            TokenVersion::V1 => (
+                id("appid", self.appid.as_deref(), AppId::parse)?,
+                client_auth("appidacr", self.appidacr.as_deref())?,
+            ),
+            TokenVersion::V2 => (
+                id("azp", self.azp.as_deref(), AppId::parse)?,
+                client_auth("azpacr", self.azpacr.as_deref())?,
+            ),
+        };
         let groups = self.groups()?;
         let mut roles = self.roles.clone();
         roles.sort_unstable();
@@ -164,16 +191,6 @@ impl Claims {
         Ok(())
     }
 
-    fn client_auth(&self) -> Result<Option<u8>, TokenRejection> {
-        match self.azpacr.as_deref() {
-            None => Ok(None),
-            Some("0") => Ok(Some(0)),
-            Some("1") => Ok(Some(1)),
-            Some("2") => Ok(Some(2)),
-            Some(_) => Err(TokenRejection::InvalidClaim("azpacr")),
-        }
-    }
-
     /// No `groups` and no sign of overage means no groups. An app registration that doesn't emit
     /// the claim looks the same, so a policy must only ever *permit* by membership.
     fn groups(&self) -> Result<Groups, TokenRejection> {
@@ -196,6 +213,16 @@ impl Claims {
         groups.sort_unstable();
         groups.dedup();
         Ok(Groups::Known(groups))
+    }
+}
+
+fn client_auth(name: &'static str, claim: Option<&str>) -> Result<Option<u8>, TokenRejection> {
+    match claim {
+        None => Ok(None),
+        Some("0") => Ok(Some(0)),
+        Some("1") => Ok(Some(1)),
+        Some("2") => Ok(Some(2)),
+        Some(_) => Err(TokenRejection::InvalidClaim(name)),
     }
 }
 

@@ -14,5 +14,5 @@ mod verify;
 
 pub use keys::{KeySet, KeySetError};
 pub use principal::{Authenticated, Groups, Principal, PrincipalKind};
-pub use rules::{TokenRules, TokenRulesError};
+pub use rules::{TokenIssuer, TokenRules, TokenRulesError, TokenVersion};
 pub use verify::{TOKEN_BYTES_MAX, TokenRejection, UnverifiedToken, verify};

@@ -4,11 +4,29 @@ use std::{collections::BTreeSet, time::Duration};
 
 use crate::id::TenantId;
 
+/// The format of an access token (Microsoft identity platform, "Access tokens", section "Token
+/// formats"). The manifest of the gateway's app registration decides which one Entra issues:
+/// `requestedAccessTokenVersion` null or 1, or 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TokenVersion {
+    /// v1.0: accepted where [`TokenRules::with_v1_tokens`] says so.
+    V1,
+    /// v2.0: always accepted.
+    V2,
+}
+
+/// Who issues tokens of one tenant in one format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenIssuer {
+    /// What its tokens name (`iss`).
+    pub name: String,
+    /// Where it is described (OpenID Connect Discovery 1.0, section 4).
+    pub metadata: String,
+}
+
 /// The gateway's own rules about tokens: who issued them, for whom, and for what.
 ///
-/// Only v2.0 tokens are accepted: set `requestedAccessTokenVersion` to 2 in the manifest of the
-/// gateway's app registration (Microsoft identity platform, "Access tokens", section "Token
-/// formats").
+/// v2.0 tokens are accepted; v1.0 tokens by [`TokenRules::with_v1_tokens`] only.
 #[derive(Clone, Debug)]
 pub struct TokenRules {
     pub(super) authority: String,
@@ -17,6 +35,7 @@ pub struct TokenRules {
     pub(super) app_roles: BTreeSet<String>,
     pub(super) scopes: BTreeSet<String>,
     pub(super) leeway: Duration,
+    v1_host: Option<String>,
 }
 
 /// Why token rules were refused.
@@ -25,6 +44,11 @@ pub enum TokenRulesError {
     /// The authority isn't `https://host[:port]`.
     #[error("authority must be `https://host` or `https://host:port`, without a path")]
     Authority,
+    /// The issuer of v1.0 tokens isn't `https://host[:port]`.
+    #[error(
+        "the issuer of v1.0 tokens must be `https://host` or `https://host:port`, without a path"
+    )]
+    V1Issuer,
     /// No tenant is listed: a gateway for everybody doesn't exist.
     #[error("at least one tenant must be allowed")]
     NoTenant,
@@ -39,6 +63,8 @@ pub enum TokenRulesError {
 impl TokenRules {
     /// Entra's public cloud authority.
     pub const PUBLIC_CLOUD: &'static str = "https://login.microsoftonline.com";
+    /// The issuer of the public cloud's v1.0 tokens.
+    pub const PUBLIC_CLOUD_V1: &'static str = "https://sts.windows.net";
     /// Clock difference to the issuer that is tolerated by default.
     pub const LEEWAY: Duration = Duration::from_secs(60);
     /// The largest clock difference that may be configured.
@@ -74,7 +100,31 @@ impl TokenRules {
             app_roles: BTreeSet::new(),
             scopes: BTreeSet::new(),
             leeway: Self::LEEWAY,
+            v1_host: None,
         })
+    }
+
+    /// Also accepts v1.0 tokens, issued by `host` (such as [`TokenRules::PUBLIC_CLOUD_V1`]). Their
+    /// audience is what was asked for, the application's id URI or its client id: list both.
+    ///
+    /// # Errors
+    /// [`TokenRulesError::V1Issuer`] when `host` isn't a bare https origin.
+    pub fn with_v1_tokens(mut self, host: &str) -> Result<Self, TokenRulesError> {
+        self.v1_host = Some(Self::check_v1_issuer(host)?.to_owned());
+        Ok(self)
+    }
+
+    /// The issuer of v1.0 tokens without a trailing slash.
+    ///
+    /// # Errors
+    /// [`TokenRulesError::V1Issuer`] when `host` isn't a bare https origin.
+    pub fn check_v1_issuer(host: &str) -> Result<&str, TokenRulesError> {
+        let host = host.strip_suffix('/').unwrap_or(host);
+        if is_https_origin(host) {
+            Ok(host)
+        } else {
+            Err(TokenRulesError::V1Issuer)
+        }
     }
 
     /// Also demands one of `roles` in every application's token. Without this, any application of
@@ -115,10 +165,34 @@ impl TokenRules {
         self.tenants.iter().copied()
     }
 
-    /// The issuer (`iss`) that tokens of `tenant` must name: `{authority}/{tenant}/v2.0`.
+    /// The issuer of tokens of `tenant` in a format: `{authority}/{tenant}/v2.0`, or for v1.0
+    /// `{host}/{tenant}/`; `None` when these aren't accepted.
     #[must_use]
-    pub fn issuer(&self, tenant: TenantId) -> String {
-        format!("{}/{tenant}/v2.0", self.authority)
+    pub fn issuer(&self, tenant: TenantId, version: TokenVersion) -> Option<TokenIssuer> {
+        let authority = &self.authority;
+        let (name, base) = match version {
+            TokenVersion::V1 => {
+                let host = self.v1_host.as_ref()?;
+                (format!("{host}/{tenant}/"), format!("{authority}/{tenant}"))
+            }
+            TokenVersion::V2 => {
+                let name = format!("{authority}/{tenant}/v2.0");
+                (name.clone(), name)
+            }
+        };
+        Some(TokenIssuer {
+            name,
+            metadata: format!("{base}/.well-known/openid-configuration"),
+        })
+    }
+
+    /// Every accepted issuer, with the tenant and the format of its tokens.
+    pub fn issuers(&self) -> impl Iterator<Item = ((TenantId, TokenVersion), TokenIssuer)> + '_ {
+        self.tenants.iter().flat_map(|tenant| {
+            [TokenVersion::V1, TokenVersion::V2]
+                .into_iter()
+                .filter_map(|version| Some(((*tenant, version), self.issuer(*tenant, version)?)))
+        })
     }
 }
 
@@ -168,7 +242,9 @@ mod tests {
         assert_eq!(
             rules("https://login.example/")
                 .unwrap()
-                .issuer(TenantId::parse(TENANT).unwrap()),
+                .issuer(TenantId::parse(TENANT).unwrap(), TokenVersion::V2)
+                .unwrap()
+                .name,
             ISSUER
         );
     }

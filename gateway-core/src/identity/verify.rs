@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, de::DeserializeOwned, de::IgnoredAny};
 
 use super::{
-    Authenticated, Principal, TokenRules,
+    Authenticated, Principal, TokenRules, TokenVersion,
     claims::Claims,
     keys::{KeySet, KeyVerdict},
 };
@@ -118,6 +118,7 @@ pub struct UnverifiedToken<'t> {
     claims: Claims,
     key_id: String,
     tenant: TenantId,
+    version: TokenVersion,
 }
 
 /// RFC 7515, section 4.1, "Registered Header Parameter Names". Keys that a token brings along
@@ -135,7 +136,7 @@ impl<'t> UnverifiedToken<'t> {
     ///
     /// # Errors
     /// [`TokenRejection`] when it is too large or malformed, has an algorithm other than RS256, or
-    /// lacks a key id or a tenant.
+    /// lacks a key id, a tenant or a version.
     pub fn parse(token: &'t str) -> Result<Self, TokenRejection> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenRejection::TooLarge);
@@ -169,19 +170,22 @@ impl<'t> UnverifiedToken<'t> {
             .map_err(|_| TokenRejection::Malformed("signature"))?;
         let claims: Claims = part(claims, "claims")?;
         let tenant = claims.tenant()?;
+        let version = claims.version()?;
         Ok(Self {
             signed,
             signature,
             claims,
             key_id,
             tenant,
+            version,
         })
     }
 
-    /// The tenant that the token *says* it belongs to: chooses the keys, proves nothing.
+    /// The tenant that the token *says* it belongs to, and the format it says it is in: they choose
+    /// the keys, and prove nothing.
     #[must_use]
-    pub const fn claimed_tenant(&self) -> TenantId {
-        self.tenant
+    pub const fn claimed_origin(&self) -> (TenantId, TokenVersion) {
+        (self.tenant, self.version)
     }
 
     /// The key that the token *says* it is signed with.
@@ -200,8 +204,8 @@ impl<'t> UnverifiedToken<'t> {
         rules: &TokenRules,
         now: Wall,
     ) -> Result<Authenticated<Principal>, TokenRejection> {
-        self.claims.check_origin(self.tenant, rules)?;
-        let issuer = (rules.issuer(self.tenant), self.tenant);
+        let issuer = self.claims.check_origin(self.tenant, self.version, rules)?;
+        let issuer = (issuer.name, self.tenant);
         match keys.check(
             &self.key_id,
             &issuer,
@@ -213,7 +217,9 @@ impl<'t> UnverifiedToken<'t> {
             KeyVerdict::OtherIssuer => return Err(TokenRejection::KeyIssuer),
             KeyVerdict::Unknown => return Err(TokenRejection::UnknownKey),
         }
-        let principal = self.claims.principal(self.tenant, rules, now)?;
+        let principal = self
+            .claims
+            .principal(self.tenant, self.version, rules, now)?;
         Ok(Authenticated::by_verified_credential(principal))
     }
 }

@@ -147,12 +147,12 @@ impl World {
                 direct_tls: self.has_direct_tls,
             }))),
             Question::SaltPassword { salt, iterations } => Some(salted(salt, *iterations)),
-            Question::CancelKey { length } => Some(Answer::CancelKey {
-                process: 4242,
+            Question::CancelKey { length, .. } => Some(Answer::CancelKey {
                 key: vec![0xc5; *length],
             }),
             Question::ConsumeApproval { .. } => Some(Answer::Consumed(!self.is_used_up)),
-            Question::Cancel { .. } | Question::CatalogueChanged => None,
+            Question::Cancel { .. } => Some(Answer::Cancelled),
+            Question::CatalogueChanged => None,
         }
     }
 

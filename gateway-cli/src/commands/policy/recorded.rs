@@ -95,27 +95,27 @@ impl Recorded {
                     .find(|leaf| leaf.unit == Some(wanted.unit) && leaf.kind == *kind)
             })
             .ok_or_else(|| Failure::no("the session has no such unit"))?;
-        let operation = &request.body["operation"];
-        let Some(text) = operation["text"].as_str() else {
+        let operation = member(&request.body, "operation");
+        let Some(text) = member(operation, "text").as_str() else {
             return Err(Failure::no("what this unit asked for was not understood")
                 .with_hint("`gateway sessions show` has what was recorded of it"));
         };
         Ok(Self {
             principal: principal(opened)?,
-            target: text_of(&opened.header["res"]),
-            database: text_of(&opened.body["database"]),
+            target: text_of(member(&opened.header, "res")),
+            database: text_of(member(&opened.body, "database")),
             text: with_constants(text),
             view: RecordedView {
                 leaf: request.index,
                 at: clock::display(Wall::from_micros(request.at_us)),
-                verdict: text_of(&request.header["dec"]),
-                rules: texts(&request.header["rul"]),
-                message: optional(&request.body["denial"]["message"]),
-                approval: optional(&request.header["apr"]),
+                verdict: text_of(member(&request.header, "dec")),
+                rules: texts(member(&request.header, "rul")),
+                message: optional(member(member(&request.body, "denial"), "message")),
+                approval: optional(member(&request.header, "apr")),
                 text: text.to_owned(),
-                rewritten: optional(&operation["rewritten"]),
-                policy: text_of(&request.header["pol"]),
-                catalogue: text_of(&operation["catalogue"]),
+                rewritten: optional(member(operation, "rewritten")),
+                policy: text_of(member(&request.header, "pol")),
+                catalogue: text_of(member(operation, "catalogue")),
             },
         })
     }
@@ -141,10 +141,10 @@ impl RecordedView {
 /// Whose session it was, by the leaf that opened it.
 fn principal(opened: &LeafRow) -> Result<Principal, Failure> {
     let broken = |_| Failure::plain(format!("leaf {} can't be understood", opened.index));
-    let said = &opened.body["principal"];
-    let groups = match &said["groups"] {
+    let said = member(&opened.body, "principal");
+    let groups = match member(said, "groups") {
         Value::Array(_) => {
-            let known = texts(&said["groups"]);
+            let known = texts(member(said, "groups"));
             let known = known
                 .iter()
                 .map(|id| ObjectId::parse(id))
@@ -153,25 +153,30 @@ fn principal(opened: &LeafRow) -> Result<Principal, Failure> {
         }
         _ => Groups::Overage,
     };
-    let time = |name: &str| Wall::from_micros(said[name].as_u64().unwrap_or_default());
+    let time = |name: &str| Wall::from_micros(member(said, name).as_u64().unwrap_or_default());
     Ok(Principal {
-        tenant: TenantId::parse(&text_of(&opened.header["tn"])).map_err(broken)?,
-        object: ObjectId::parse(&text_of(&opened.header["agt"])).map_err(broken)?,
-        app: AppId::parse(&text_of(&opened.header["app"])).map_err(broken)?,
-        kind: match said["kind"].as_str() {
+        tenant: TenantId::parse(&text_of(member(&opened.header, "tn"))).map_err(broken)?,
+        object: ObjectId::parse(&text_of(member(&opened.header, "agt"))).map_err(broken)?,
+        app: AppId::parse(&text_of(member(&opened.header, "app"))).map_err(broken)?,
+        kind: match member(said, "kind").as_str() {
             Some("user") => PrincipalKind::User,
             _ => PrincipalKind::Application,
         },
-        display_name: text_of(&said["display_name"]),
-        roles: texts(&said["roles"]),
+        display_name: text_of(member(said, "display_name")),
+        roles: texts(member(said, "roles")),
         groups,
         token_id: String::new(),
-        client_auth: said["client_auth"]
+        client_auth: member(said, "client_auth")
             .as_u64()
             .and_then(|value| value.try_into().ok()),
         issued_at: time("issued_at"),
         expires_at: time("expires_at"),
     })
+}
+
+/// A member of an object; null where there is none.
+fn member<'v>(object: &'v Value, name: &str) -> &'v Value {
+    object.get(name).unwrap_or(&Value::Null)
 }
 
 fn text_of(value: &Value) -> String {

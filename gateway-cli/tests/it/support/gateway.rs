@@ -28,7 +28,8 @@ pub(crate) struct Settings {
     pub(crate) limits: Vec<String>,
     /// The role and password file at the target.
     pub(crate) user: String,
-    base: String,
+    /// `[entra]`, `[tls]` and the listener.
+    pub(crate) base: String,
     /// The port of the target.
     pub(crate) port: u16,
 }

@@ -15,6 +15,8 @@ use super::{
 
 pub(crate) const TENANT: &str = "11111111-2222-4333-8444-555555555555";
 pub(crate) const AUDIENCE: &str = "0a0a0a0a-0000-4000-8000-000000000001";
+/// The audience of an API whose manifest asks for v1.0 tokens.
+pub(crate) const AUDIENCE_V1: &str = "api://gateway-v1";
 
 /// The agents of the directory.
 #[derive(Clone, Copy, Debug)]
@@ -202,6 +204,7 @@ fn directory() -> String {
     let mut text = format!(
         "[[tenant]]\nid = \"{TENANT}\"\n\
          [[tenant.resource]]\nclient_id = \"{AUDIENCE}\"\nuri = \"api://gateway\"\nscopes = [\"gateway.access\"]\n\
+         [[tenant.resource]]\nclient_id = \"0a0a0a0a-0000-4000-8000-000000000002\"\nuri = \"{AUDIENCE_V1}\"\nversion = \"1.0\"\n\
          [[tenant.app]]\nclient_id = \"{LOGIN_CLIENT}\"\nobject_id = \"a0a0a0a0-0000-4000-8000-0000000000c1\"\nname = \"gateway-cli\"\n"
     );
     for agent in Agent::ALL {

@@ -23,7 +23,7 @@ use std::{
 };
 
 pub(crate) use gateway::{Gateway, Settings};
-pub(crate) use issuer::{Agent, Issuer, LOGIN_CLIENT, Person, TENANT};
+pub(crate) use issuer::{AUDIENCE_V1, Agent, Issuer, LOGIN_CLIENT, Person, TENANT};
 pub(crate) use postgres::Postgres;
 pub(crate) use process::{Output, command as libpq, run};
 

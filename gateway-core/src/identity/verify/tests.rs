@@ -469,3 +469,78 @@ fn every_committed_fuzz_input_is_read_or_rejected() {
         "no input reaches the signature: {rejections:?}"
     );
 }
+
+/// Claims of an app-only v1.0 token.
+fn v1_claims() -> Value {
+    with(
+        app_claims(),
+        &[
+            ("ver", json!("1.0")),
+            ("iss", json!(format!("https://sts.example/{TENANT}/"))),
+            ("aud", json!("api://gateway")),
+            ("azp", Value::Null),
+            ("azpacr", Value::Null),
+            ("appid", json!("bbbbbbbb-0000-4000-8000-000000000001")),
+            ("appidacr", json!("2")),
+        ],
+    )
+}
+
+#[test]
+fn v1_tokens_are_accepted_where_the_rules_say_so_and_from_their_own_issuer_only() {
+    let tenant = TenantId::parse(TENANT).unwrap();
+    let audiences = [AUDIENCE, "api://gateway"].map(str::to_owned);
+    let rules = TokenRules::new(AUTHORITY, [tenant], audiences).unwrap();
+    let with_v1 = rules
+        .clone()
+        .with_v1_tokens("https://sts.example/")
+        .unwrap();
+    let mut jwk = signing_key().jwk("k1");
+    jwk["issuer"] = json!("https://sts.example/{tenantid}/");
+    let keys = KeySet::parse(json!({ "keys": [jwk] }).to_string().as_bytes()).unwrap();
+    let check = |rules: &TokenRules, changes: &[(&str, Value)]| {
+        let token = signing_key().token(&header(), &with(v1_claims(), changes));
+        verify(&token, &keys, rules, Wall::from_secs(NOW_S)).map(Authenticated::into_inner)
+    };
+    let principal = check(&with_v1, &[]).unwrap();
+    assert_eq!(principal.kind, PrincipalKind::Application);
+    assert_eq!(principal.client_auth, Some(2));
+    assert_eq!(
+        principal.app.to_string(),
+        "bbbbbbbb-0000-4000-8000-000000000001"
+    );
+    assert_eq!(check(&rules, &[]), Err(TokenRejection::Version));
+
+    let v2 = format!("{AUTHORITY}/{TENANT}/v2.0");
+    let client = json!("bbbbbbbb-0000-4000-8000-000000000001");
+    for (changes, rejection) in [
+        (vec![("iss", json!(v2))], TokenRejection::Issuer),
+        // One format's client in the other's claim.
+        (
+            vec![("appid", Value::Null), ("azp", client)],
+            TokenRejection::MissingClaim("appid"),
+        ),
+        (
+            vec![("appidacr", json!("9"))],
+            TokenRejection::InvalidClaim("appidacr"),
+        ),
+        (
+            vec![("aud", json!("api://other"))],
+            TokenRejection::Audience,
+        ),
+        // A v1.0 issuer in what calls itself v2.0.
+        (vec![("ver", json!("2.0"))], TokenRejection::Issuer),
+        (vec![("ver", json!("3.0"))], TokenRejection::Version),
+    ] {
+        assert_eq!(check(&with_v1, &changes), Err(rejection), "{changes:?}");
+    }
+    // A key of the v2.0 issuer signs no v1.0 token.
+    let mut jwk = signing_key().jwk("k1");
+    jwk["issuer"] = json!("https://login.example/{tenantid}/v2.0");
+    let keys = KeySet::parse(json!({ "keys": [jwk] }).to_string().as_bytes()).unwrap();
+    let token = signing_key().token(&header(), &v1_claims());
+    assert_eq!(
+        verify(&token, &keys, &with_v1, Wall::from_secs(NOW_S)).map(Authenticated::into_inner),
+        Err(TokenRejection::KeyIssuer)
+    );
+}

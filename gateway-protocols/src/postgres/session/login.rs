@@ -93,6 +93,7 @@ enum State {
     ExpectOk,
     ExpectTargetReady,
     ExpectCancelKey(AskId),
+    ExpectCancelled(AskId),
     Ended,
 }
 
@@ -165,12 +166,12 @@ impl Login {
             }
             Ok(StartupPacket::Cancel(cancel)) => {
                 let key = cancel.key.to_vec();
-                turn.tell(Question::Cancel {
+                // Clients wait for the end of this connection before they go on: a request that
+                // arrived later would end the wrong statement.
+                self.state = State::ExpectCancelled(turn.ask(Question::Cancel {
                     process: cancel.process_id,
                     key,
-                });
-                self.state = State::Ended;
-                turn.close(CloseReason::AgentClosed);
+                }));
                 Ok(())
             }
             Ok(StartupPacket::Startup(startup)) => self.on_startup(&startup, turn),
@@ -371,8 +372,12 @@ impl Login {
                 turn.pass(Control::Login, response);
                 self.state = State::ExpectServerFinal(Box::new(next));
             }
-            (State::ExpectCancelKey(asked), Answer::CancelKey { process, key }) if asked == id => {
-                return Ok(Some(self.finish(process, &key, turn)));
+            (State::ExpectCancelKey(asked), Answer::CancelKey { key }) if asked == id => {
+                return Ok(Some(self.finish(&key, turn)));
+            }
+            (State::ExpectCancelled(asked), _) if asked == id => {
+                self.state = State::Ended;
+                turn.close(CloseReason::AgentClosed);
             }
             (State::ExpectTargetLogin(_), Answer::TargetLogin(Err(why))) => {
                 return self.target_failed(turn, &format!("no credential for the target: {why}"));
@@ -387,8 +392,10 @@ impl Login {
         Ok(None)
     }
 
-    fn finish(&mut self, process_id: i32, key: &[u8], turn: &mut Turn<'_, Bytes>) -> Established {
+    fn finish(&mut self, key: &[u8], turn: &mut Turn<'_, Bytes>) -> Established {
         self.state = State::Ended;
+        let target_key = self.target_key.take().unwrap_or_default();
+        let process_id = target_key.0;
         turn.greet(words::encoded(|out| Authentication::Ok.encode(out)));
         turn.greet(self.statuses.split().freeze());
         turn.greet(words::encoded(|out| {
@@ -399,9 +406,7 @@ impl Login {
         };
         turn.greet(words::encoded(|out| ready.encode(out)));
         turn.established();
-        Established {
-            target_key: self.target_key.take().unwrap_or_default(),
-        }
+        Established { target_key }
     }
 
     /// Refuses a login whose client broke the protocol.

@@ -265,7 +265,9 @@ impl Login {
             }
             Backend::ReadyForQuery(_) => {
                 let length = if self.version >= Version::V3_2 { 32 } else { 4 };
-                self.state = State::ExpectCancelKey(turn.ask(Question::CancelKey { length }));
+                let process = self.target_key.as_ref().map_or(0, |(process, _)| *process);
+                self.state =
+                    State::ExpectCancelKey(turn.ask(Question::CancelKey { process, length }));
                 Ok(())
             }
             _ => self
