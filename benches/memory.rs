@@ -156,8 +156,7 @@ impl Memory {
                 nonce: String::new(),
                 direct_tls: false,
             })),
-            Question::CancelKey { length } => Answer::CancelKey {
-                process: 1,
+            Question::CancelKey { length, .. } => Answer::CancelKey {
                 key: vec![7; length],
             },
             _ => Answer::Unanswered,
